@@ -1,0 +1,36 @@
+# Hearth: `make demo` shows the whole thing, `make test` proves it. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv 2>/dev/null || echo .cache/uv/bin/uv)
+RUN := $(UV) run --frozen
+CLUSTER ?= hearth
+
+.PHONY: help setup lint format crds test-unit test-fast test bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.cache/uv/bin/uv:
+	python3 -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv==$(UV_VERSION)
+
+setup: $(if $(shell command -v uv 2>/dev/null),,.cache/uv/bin/uv) ## install the locked Python dependencies into .venv
+	@$(UV) sync --frozen --quiet
+
+lint: setup ## ruff, mypy --strict, import rules, generated files up to date
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+format: setup ## rewrite the sources in the project's style
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+test-unit: setup ## unit and property tests (seconds)
+	$(RUN) pytest tests/unit tests/property
+
+test-fast: lint test-unit ## lint, unit, property and control-plane tests (real apiserver and scheduler)
+
+test: test-fast ## every test, a real node with real engines included

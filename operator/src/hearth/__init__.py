@@ -1,0 +1,1 @@
+"""Hearth: a company's own LLM on its own Kubernetes, reconciled from three custom resources."""

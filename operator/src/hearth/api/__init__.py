@@ -1,0 +1,1 @@
+"""The three custom resources as pydantic models, their shared shapes and the CRD generator. No I/O."""

@@ -1,0 +1,1 @@
+"""The `hearth` command, also installed as `kubectl hearth`."""

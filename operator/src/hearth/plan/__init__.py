@@ -1,0 +1,1 @@
+"""Pure decisions: (resource, observed world, now) to actions and status. No I/O."""

@@ -1,0 +1,1 @@
+"""Pure builders: what each child object looks like. No I/O."""
