@@ -1,1 +1,1 @@
-"""The Kubernetes side: transport, watch cache, keyed queue, server-side apply, lease, events. The only layer that speaks HTTP to the API server."""
+"""The API server: transport, watch cache, keyed queue, server-side apply, lease, events. No other layer speaks HTTP to it."""
