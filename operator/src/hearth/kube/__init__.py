@@ -1,1 +1,1 @@
-"""The API server: transport, watch cache, keyed queue, server-side apply, lease, events. No other layer speaks HTTP to it."""
+"""Transport, watch cache, keyed queue, server-side apply, lease, events: the only layer that calls the API server."""
