@@ -1,0 +1,123 @@
+"""The base of every API model and the markers that the CRD generator reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+GROUP = "hearth.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+Json = dict[str, Any]
+"""A Kubernetes object, or a part of one, as decoded JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One `x-kubernetes-validations` entry (CEL), enforced by the API server and again by `hearth.plan`.
+
+    A rule that mentions `oldSelf` is a transition rule; put those on the parent of the field they guard, because a rule
+    on the field itself is bypassed by dropping the field and adding it again.
+    """
+
+    rule: str
+    message: str
+    field_path: str | None = None
+    message_expression: str | None = None
+    optional_old_self: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListMap:
+    """Marks a list as `x-kubernetes-list-type: map` with these keys, so that server-side apply merges by key."""
+
+    keys: tuple[str, ...] = ("name",)
+
+
+@dataclass(frozen=True, slots=True)
+class ListSet:
+    """Marks a list of scalars as `x-kubernetes-list-type: set`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntOrString:
+    """Marks a string field as `x-kubernetes-int-or-string`: a Quantity may be written as a bare number."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreserveUnknown:
+    """Marks an object field as `x-kubernetes-preserve-unknown-fields` (free-form engine arguments and the like)."""
+
+
+class ApiModel(BaseModel):
+    """Immutable, camelCase on the wire, unknown fields refused. Attribute docstrings become schema descriptions."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = ()
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+"""A DNS-1123 label."""
+
+Decimal = Annotated[
+    str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", min_length=1, max_length=12)
+]
+"""A decimal number, written as a quoted string because Kubernetes APIs have no floats: "0.05", "2e-4"."""
+
+Quantity = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", min_length=1, max_length=20),
+    Field(coerce_numbers_to_str=True),
+    IntOrString(),
+]
+"""A Kubernetes quantity such as `20Gi`, `500m` or `24G`."""
+
+Duration = Annotated[
+    str, StringConstraints(pattern=r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=16)
+]
+"""A length of time such as `90s`, `5m`, `24h` or `1h30m`."""
+
+
+def decimal(value: str) -> float:
+    """The number that a `Decimal` stands for."""
+    return float(value)
+
+
+def seconds(duration: str) -> int:
+    """The whole seconds of a `Duration`."""
+    units = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+    total, digits = 0, ""
+    for char in duration:
+        if char.isdigit():
+            digits += char
+        else:
+            total += int(digits) * units[char]
+            digits = ""
+    return total
+
+
+def quantity(value: str) -> float:
+    """The number that a `Quantity` stands for, in its base unit (bytes, cores).
+
+    Suffixes as in k8s.io/apimachinery/pkg/api/resource: decimal k to P, binary Ki to Pi, and m for a thousandth.
+    """
+    binary = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
+    decimals = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+    for suffix, factor in binary.items():
+        if value.endswith(suffix):
+            return float(value.removesuffix(suffix)) * factor
+    for suffix, power in decimals.items():
+        if value.endswith(suffix):
+            return float(value.removesuffix(suffix)) * power
+    return float(value)

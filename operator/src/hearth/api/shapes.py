@@ -1,0 +1,170 @@
+"""Shapes that more than one kind shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from hearth.api.base import ApiModel, Json, ListSet, Name, PreserveUnknown, Quantity, Rule
+
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class LocalObjectReference(ApiModel):
+    """A reference to an object in the same namespace."""
+
+    name: Name
+    """Name of the object."""
+
+
+class FromFineTune(ApiModel):
+    """A model that a FineTuneJob in the same namespace produced."""
+
+    name: Name
+    """Name of the FineTuneJob."""
+    artifact: Literal["Merged", "Adapter"] | None = None
+    """Which artifact. Unset: the best one that passed its gate (Merged where there is one)."""
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)] | None = None
+    """Pins one artifact. An artifact whose gate was not met is used only when its digest is written here."""
+
+
+class ModelSource(ApiModel):
+    """Where a model comes from: exactly one of `uri` and `fromFineTune`."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("has(self.uri) != has(self.fromFineTune)", "set exactly one of uri and fromFineTune"),
+        Rule(
+            "!has(self.uri) || self.uri.matches('^(hf|pvc|oci)://.+')",
+            "uri must start with hf://, pvc:// or oci:// (hf://repo@revision, pvc://claim/path, oci://image@digest)",
+        ),
+        Rule(
+            "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
+            "secretRef is the Hugging Face token of an hf:// source; other schemes do not read it",
+        ),
+    )
+
+    uri: Uri | None = None
+    """`hf://repo@revision`, `pvc://claim/path` or `oci://image[@digest]` (mounted as an image volume)."""
+    from_fine_tune: FromFineTune | None = None
+    """A FineTuneJob's artifact; its digest is pinned and verified before the model is loaded."""
+    secret_ref: LocalObjectReference | None = None
+    """Secret with the hub token under the key `token`. Only for hf://."""
+
+
+class Accelerator(ApiModel):
+    """The GPUs that one pod asks for."""
+
+    count: Annotated[int, Field(ge=0, le=16)] | None = None
+    """GPUs per pod. 0 runs on CPU. Unset: worked out from the memory plan."""
+    resource_name: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Extended resource to ask for. Unset: nvidia.com/gpu."""
+    min_memory: Quantity | None = None
+    """Least memory of one GPU, compared in decimal: `24G` fits an L4 that reports 23034 MiB."""
+    min_compute_capability: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]$", max_length=4)] | None = (
+        None
+    )
+    """Least CUDA compute capability, for example "8.0"; compared as numbers."""
+    products: (
+        Annotated[list[Annotated[str, StringConstraints(max_length=63)]], Field(max_length=16), ListSet()] | None
+    ) = None
+    """Accepted values of the node label nvidia.com/gpu.product."""
+
+
+class Toleration(ApiModel):
+    """A toleration, as in core/v1."""
+
+    key: Annotated[str, StringConstraints(max_length=316)] | None = None
+    """Taint key; unset with operator Exists tolerates everything."""
+    operator: Literal["Equal", "Exists"] | None = None
+    """Equal or Exists."""
+    value: Annotated[str, StringConstraints(max_length=63)] | None = None
+    """Taint value for Equal."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Taint effect; unset matches all."""
+
+
+class Scheduling(ApiModel):
+    """Where and in which queue the pods run."""
+
+    queue_name: Name | None = None
+    """Kueue LocalQueue. The workload is created suspended and Kueue admits it."""
+    priority_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """PriorityClass of the pods."""
+    node_selector: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    """Labels that the node must carry."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
+    """Taints that the pods tolerate."""
+
+
+class Storage(ApiModel):
+    """A volume claim."""
+
+    size: Quantity | None = None
+    """Requested size: a floor, growing it grows the volume, shrinking is refused."""
+    storage_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """StorageClass; unset: the cluster's default class."""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"] | None = None
+    """Access mode; unset: ReadWriteOnce."""
+
+
+class EnvVar(ApiModel):
+    """A literal environment variable."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+    """Variable name."""
+    value: Annotated[str, StringConstraints(max_length=4096)]
+    """Literal value; references to Secrets are not read here."""
+
+
+class ResourceRequirements(ApiModel):
+    """CPU and memory of the main container, as in core/v1."""
+
+    requests: Annotated[dict[str, Quantity], Field(max_length=8)] | None = None
+    """What the scheduler reserves."""
+    limits: Annotated[dict[str, Quantity], Field(max_length=8)] | None = None
+    """What the kubelet enforces."""
+
+
+class PodOverrides(ApiModel):
+    """The allow-listed part of a pod that a user may set; everything else is the operator's."""
+
+    labels: Annotated[dict[str, str], Field(max_length=32)] | None = None
+    """Extra labels. Labels under hearth.dev/ are refused."""
+    annotations: Annotated[dict[str, str], Field(max_length=32)] | None = None
+    """Extra annotations. Annotations under hearth.dev/ are refused."""
+    node_selector: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    """Merged over scheduling.nodeSelector."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
+    """Added to scheduling.tolerations."""
+    affinity: Annotated[Json, PreserveUnknown()] | None = None
+    """A core/v1 Affinity; its node affinity is combined with the one for GPUs."""
+    env: Annotated[list[EnvVar], Field(max_length=64)] | None = None
+    """Extra literal environment variables of the main container."""
+    resources: ResourceRequirements | None = None
+    """CPU and memory of the main container."""
+    runtime_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """RuntimeClass of the pod."""
+    image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=8)] | None = None
+    """Secrets for pulling images."""
+
+
+class DataSource(ApiModel):
+    """Where rows or documents come from."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.uri.matches('^(hf|pvc|configMap|oci|https)://.+')",
+            "uri must start with configMap://, pvc://, oci://, hf:// or https:// "
+            "(configMap://name/key, pvc://claim/path, oci://image@digest, hf://repo@revision, https://host/file)",
+        ),
+    )
+
+    uri: Uri
+    """`configMap://name[/key]`, `pvc://claim/path`, `oci://image[@digest]`, `hf://dataset@revision` or `https://…`."""
+    secret_ref: LocalObjectReference | None = None
+    """Secret with the source's token under the key `token` (hf://, https://)."""
+    include: Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=32)] | None = None
+    """Glob patterns of files to take. Unset: all."""
+    exclude: Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=32)] | None = None
+    """Glob patterns of files to leave out; wins over include."""
