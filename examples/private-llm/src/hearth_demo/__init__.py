@@ -1,0 +1,1 @@
+"""The demo: from a bare machine to a private LLM that answers from a handbook and cites it."""
