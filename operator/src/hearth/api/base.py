@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 GROUP = "hearth.dev"
 VERSION = "v1alpha1"
@@ -30,27 +33,66 @@ class Rule:
     message_expression: str | None = None
     optional_old_self: bool = False
 
+    @property
+    def is_transition(self) -> bool:
+        """Whether the rule compares with what was there before."""
+        return re.search(r"\boldSelf\b", self.rule) is not None
+
+    def as_json(self) -> Json:
+        """The entry of `x-kubernetes-validations`."""
+        return {to_camel(key): value for key, value in asdict(self).items() if value}
+
+
+class SchemaMarker:
+    """Metadata of an annotated type that adds `x-kubernetes-` keys to its schema."""
+
+    __slots__ = ()
+
+    def schema_keys(self) -> Mapping[str, Any]:
+        """The schema keys that the marker stands for."""
+        raise NotImplementedError
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        """Called by pydantic while it builds a JSON schema."""
+        return {**handler(core), **self.schema_keys()}
+
 
 @dataclass(frozen=True, slots=True)
-class ListMap:
+class ListMap(SchemaMarker):
     """Marks a list as `x-kubernetes-list-type: map` with these keys, so that server-side apply merges by key."""
 
     keys: tuple[str, ...] = ("name",)
 
+    def schema_keys(self) -> Mapping[str, Any]:
+        """The list type and its keys."""
+        return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(self.keys)}
+
 
 @dataclass(frozen=True, slots=True)
-class ListSet:
+class ListSet(SchemaMarker):
     """Marks a list of scalars as `x-kubernetes-list-type: set`."""
 
+    def schema_keys(self) -> Mapping[str, Any]:
+        """The list type."""
+        return {"x-kubernetes-list-type": "set"}
+
 
 @dataclass(frozen=True, slots=True)
-class IntOrString:
+class IntOrString(SchemaMarker):
     """Marks a string field as `x-kubernetes-int-or-string`: a Quantity may be written as a bare number."""
 
+    def schema_keys(self) -> Mapping[str, Any]:
+        """The marker that replaces the type."""
+        return {"x-kubernetes-int-or-string": True}
+
 
 @dataclass(frozen=True, slots=True)
-class PreserveUnknown:
+class PreserveUnknown(SchemaMarker):
     """Marks an object field as `x-kubernetes-preserve-unknown-fields` (free-form engine arguments and the like)."""
+
+    def schema_keys(self) -> Mapping[str, Any]:
+        """The marker that keeps what the schema does not name."""
+        return {"x-kubernetes-preserve-unknown-fields": True}
 
 
 class ApiModel(BaseModel):
@@ -65,6 +107,15 @@ class ApiModel(BaseModel):
     )
 
     cel_rules: ClassVar[tuple[Rule, ...]] = ()
+    """Rules about this object. A subclass that adds rules names its base's too: `(*Base.cel_rules, Rule(…))`."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        """Adds the CEL rules to the object that declares them."""
+        schema = handler(core)
+        if cls.cel_rules:
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [r.as_json() for r in cls.cel_rules]
+        return schema
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
@@ -75,10 +126,15 @@ Decimal = Annotated[
 ]
 """A decimal number, written as a quoted string because Kubernetes APIs have no floats: "0.05", "2e-4"."""
 
+
+def _bare_integer(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Quantity = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", min_length=1, max_length=20),
-    Field(coerce_numbers_to_str=True),
+    BeforeValidator(_bare_integer),
     IntOrString(),
 ]
 """A Kubernetes quantity such as `20Gi`, `500m` or `24G`."""
@@ -87,6 +143,9 @@ Duration = Annotated[
     str, StringConstraints(pattern=r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=16)
 ]
 """A length of time such as `90s`, `5m`, `24h` or `1h30m`."""
+
+Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A point in time as in RFC 3339, UTC."""
 
 
 def decimal(value: str) -> float:

@@ -1,0 +1,38 @@
+"""The scalar types that every API model is made of."""
+
+import pytest
+from hearth.api.base import Quantity, Rule, quantity, seconds
+from pydantic import BaseModel, ValidationError
+
+
+class Disk(BaseModel):
+    size: Quantity
+
+
+def test_a_quantity_may_be_a_bare_whole_number() -> None:
+    assert Disk.model_validate({"size": 2}).size == "2"
+
+
+@pytest.mark.parametrize("wrong", [0.5, True, "20GiB", "", "-1Gi", None])
+def test_a_quantity_refuses_what_the_api_server_refuses(wrong: object) -> None:
+    with pytest.raises(ValidationError):
+        Disk.model_validate({"size": wrong})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("500m", 0.5), ("24G", 24e9), ("1Ki", 1024.0), ("20Gi", 20 * 2.0**30), ("3", 3.0)]
+)
+def test_quantities_are_decimal_or_binary_by_suffix(text: str, number: float) -> None:
+    assert quantity(text) == number
+
+
+@pytest.mark.parametrize(("text", "whole"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("2d", 172_800)])
+def test_durations_add_up(text: str, whole: int) -> None:
+    assert seconds(text) == whole
+
+
+def test_a_rule_is_written_without_what_is_unset() -> None:
+    rule = Rule("self.a == oldSelf.a", "a is fixed", field_path=".a")
+    assert rule.as_json() == {"rule": "self.a == oldSelf.a", "message": "a is fixed", "fieldPath": ".a"}
+    assert rule.is_transition
+    assert not Rule("has(self.oldSelfless)", "no").is_transition
