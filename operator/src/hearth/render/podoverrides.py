@@ -1,0 +1,80 @@
+"""Applies `scheduling` and the allow-listed `podOverrides` to a pod template."""
+
+from __future__ import annotations
+
+from hearth.api.base import GROUP, Json
+from hearth.api.shapes import PodOverrides, ResourceRequirements, Scheduling, Toleration
+from hearth.render.gpu import require_node
+
+
+def with_scheduling(template: Json, scheduling: Scheduling | None) -> Json:
+    """The template with priority class, node selector and tolerations. The queue is the workload's own label."""
+    if scheduling is None:
+        return template
+    spec = dict(template["spec"])
+    if scheduling.priority_class_name:
+        spec["priorityClassName"] = scheduling.priority_class_name
+    if scheduling.node_selector:
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), **scheduling.node_selector}
+    return _with_tolerations({**template, "spec": spec}, scheduling.tolerations)
+
+
+def with_overrides(template: Json, overrides: PodOverrides | None, container: str) -> Json:
+    """The template with the user's overrides; `env` and `resources` go to the named container.
+
+    Labels and annotations under hearth.dev/ are never taken: children are found by them.
+    """
+    if overrides is None:
+        return template
+    metadata = dict(template["metadata"])
+    for field, extra in (("labels", overrides.labels), ("annotations", overrides.annotations)):
+        if extra:
+            allowed = {k: v for k, v in extra.items() if not k.startswith(f"{GROUP}/")}
+            metadata[field] = {**allowed, **metadata.get(field, {})}
+    spec = dict(template["spec"])
+    if overrides.node_selector:
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), **overrides.node_selector}
+    if overrides.runtime_class_name:
+        spec["runtimeClassName"] = overrides.runtime_class_name
+    if overrides.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": s.name} for s in overrides.image_pull_secrets]
+    if overrides.affinity:
+        spec["affinity"] = _merged_affinity(overrides.affinity, spec.get("affinity", {}))
+    spec["containers"] = [_with_own(c, overrides) if c["name"] == container else c for c in spec["containers"]]
+    return _with_tolerations({"metadata": metadata, "spec": spec}, overrides.tolerations)
+
+
+def with_resources(container: Json, resources: ResourceRequirements | None) -> Json:
+    """The container with the user's requests and limits laid over its own, key by key."""
+    if resources is None:
+        return container
+    merged = {k: dict(v) for k, v in container.get("resources", {}).items()}
+    for field, wanted in (("requests", resources.requests), ("limits", resources.limits)):
+        if wanted:
+            merged[field] = {**merged.get(field, {}), **wanted}
+    return {**container, "resources": merged}
+
+
+def _with_own(container: Json, overrides: PodOverrides) -> Json:
+    made = with_resources(container, overrides.resources)
+    if not overrides.env:
+        return made
+    wanted = {e.name: e.value for e in overrides.env}
+    kept = [e for e in made.get("env", []) if e["name"] not in wanted]
+    return {**made, "env": [*kept, *({"name": k, "value": v} for k, v in wanted.items())]}
+
+
+def _with_tolerations(template: Json, extra: list[Toleration] | None) -> Json:
+    if not extra:
+        return template
+    spec = template["spec"]
+    wanted = [t.model_dump(by_alias=True, exclude_none=True) for t in extra]
+    return {**template, "spec": {**spec, "tolerations": [*spec.get("tolerations", []), *wanted]}}
+
+
+def _merged_affinity(user: Json, ours: Json) -> Json:
+    """The user's affinity over ours; node requirements of both must hold."""
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    terms = ours.get("nodeAffinity", {}).get(required, {}).get("nodeSelectorTerms", [])
+    merged = {**ours, **user}
+    return require_node(merged, terms) if terms and "nodeAffinity" in user else merged
