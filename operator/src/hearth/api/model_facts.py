@@ -1,0 +1,56 @@
+"""What a model says about itself, read from its files before any GPU is asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from hearth.api.base import ApiModel
+
+Word = Annotated[str, StringConstraints(max_length=128)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class ModelFacts(ApiModel):
+    """Facts from config.json, the safetensors headers and the tokenizer's files; sizes in bytes."""
+
+    architecture: Word
+    """First entry of `architectures`, for example LlamaForCausalLM."""
+    model_type: Word
+    """`model_type`, for example llama."""
+    parameters: Count
+    """Elements of all tensors. Tied weights count once; packed 4-bit weights count their packed integers."""
+    weight_bytes: Count
+    """Bytes of all tensors, as stored."""
+    dtype: Word
+    """The type that the weights are stored in: bfloat16, float16 or float32 …"""
+    hidden_size: Count
+    """Width of the residual stream."""
+    layers: Count
+    """Transformer blocks."""
+    attention_heads: Count
+    """Query heads of one block."""
+    key_value_heads: Count
+    """Key/value heads of one block (fewer than query heads with grouped-query attention)."""
+    head_dim: Count
+    """Width of one head."""
+    intermediate_size: Count
+    """Width of the feed-forward layer."""
+    vocabulary_size: Count
+    """Rows of the embedding."""
+    max_position_embeddings: Count
+    """Longest context in tokens that the model was made for; a sentence embedder's own limit where it is lower."""
+    quantization: Word | None = None
+    """`quantization_config.quant_method`, for example awq; unset for full-precision weights."""
+    chat_template: bool
+    """Whether the tokenizer carries a chat template, without which /v1/chat/completions cannot work."""
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+    """Identity of the files: the manifest's digest, or a hash over names, sizes, small files and tensor headers."""
+
+
+class ResolvedModel(ModelFacts):
+    """A model's facts, and what they were read from."""
+
+    source: Annotated[str, StringConstraints(max_length=1024)]
+    """The URI that is mounted into the engine."""

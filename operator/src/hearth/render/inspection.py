@@ -1,0 +1,62 @@
+"""The Job that reads a model's facts before anything expensive is made for it."""
+
+from __future__ import annotations
+
+from hearth.api.base import Json
+from hearth.render.labels import owner_labels, pod_labels
+from hearth.render.names import child_name, digest8
+from hearth.render.pod import restricted_pod
+from hearth.render.sources import Mount, hub_token_env, mount
+
+MODEL_PATH = "/model"
+SCRIPTS_PATH = "/hearth"
+
+
+def inspection_name(owner: str, uri: str) -> str:
+    """Name of the inspection Job of this URI: another URI is another Job."""
+    return child_name(owner, f"inspect-{digest8(uri)}")
+
+
+def inspect_container(image: str, source: Mount, hub_secret: str | None) -> Json:
+    """The container that reads the facts; it needs python3 and the ConfigMap volume `scripts`."""
+    container: Json = {
+        "name": "inspect",
+        "image": image,
+        "command": ["python3", f"{SCRIPTS_PATH}/inspect_model.py", source.path],
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "volumeMounts": [*source.mounts, {"name": "scripts", "mountPath": SCRIPTS_PATH, "readOnly": True}],
+    }
+    env = hub_token_env(hub_secret)
+    return {**container, "env": env} if env else container
+
+
+def scripts_volume(config_map: str) -> Json:
+    """The volume that holds the programs of `hearth.render.scripts`."""
+    return {"name": "scripts", "configMap": {"name": config_map}}
+
+
+def inspection_job(owner: Json, uri: str, *, image: str, config_map: str, hub_secret: str | None = None) -> Json:
+    """A Job that mounts the model read-only and writes its facts to the pod's termination message.
+
+    A missing or unreadable model (exit 66) fails it at once; an unreachable hub (exit 69) is tried again.
+    """
+    source = mount(uri, "model", MODEL_PATH)
+    template = restricted_pod(
+        labels=pod_labels(owner, "inspect"),
+        containers=[inspect_container(image, source, hub_secret)],
+        volumes=[*source.volumes, scripts_volume(config_map)],
+        restart_policy="Never",
+    )
+    missing: Json = {"action": "FailJob", "onExitCodes": {"containerName": "inspect", "operator": "In", "values": [66]}}
+    disrupted: Json = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": inspection_name(owner["metadata"]["name"], uri), "labels": owner_labels(owner)},
+        "spec": {
+            "backoffLimit": 3,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": [disrupted, missing]},
+            "template": template,
+        },
+    }

@@ -1,0 +1,248 @@
+"""Reading a model's facts from its files, and the Job that does it."""
+
+import json
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hearth.api.model_facts import ModelFacts
+from hearth.render.inspection import inspection_job, inspection_name
+from hearth.render.scripts import inspect_model, script
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+}
+OWNER = {"kind": "LLMService", "metadata": {"name": "court", "namespace": "a"}}
+
+
+def safetensors(tensors: dict[str, tuple[str, list[int], int]]) -> bytes:
+    header: dict[str, Any] = {}
+    at = 0
+    for name, (dtype, shape, size) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    raw = json.dumps(header).encode()
+    return struct.pack("<Q", len(raw)) + raw + bytes(at)
+
+
+def write_model(folder: Path, **config: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG | config))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    (folder / "model.safetensors").write_bytes(
+        safetensors({"a": ("BF16", [4, 8], 64), "b": ("BF16", [8], 16), "c": ("F32", [2], 8)})
+    )
+    return folder
+
+
+Inspect = Callable[[str], tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def inspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inspect:
+    log = tmp_path / "termination-log"
+    monkeypatch.setenv("HEARTH_TERMINATION_LOG", str(log))
+
+    def run(source: str) -> tuple[int, dict[str, Any]]:
+        code = inspect_model.main([source])
+        return code, json.loads(log.read_text())
+
+    return run
+
+
+def test_a_model_folder_gives_the_facts_that_plans_need(tmp_path: Path, inspect: Inspect) -> None:
+    code, result = inspect(str(write_model(tmp_path / "m")))
+    facts = ModelFacts.model_validate(result["facts"])
+    assert code == 0
+    assert (facts.parameters, facts.weight_bytes, facts.dtype) == (42, 88, "bfloat16")
+    assert (facts.layers, facts.key_value_heads, facts.head_dim) == (30, 3, 64)
+    assert facts.chat_template is True
+    assert facts.quantization is None
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "value"),
+    [
+        ({"num_key_value_heads": None}, "keyValueHeads", 9),
+        ({"head_dim": 128}, "headDim", 128),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantization", "awq"),
+        ({"text_config": {"num_hidden_layers": 12}}, "layers", 12),
+    ],
+)
+def test_variants_of_config_json(
+    tmp_path: Path, inspect: Inspect, config: dict[str, Any], field: str, value: object
+) -> None:
+    assert inspect(str(write_model(tmp_path / "m", **config)))[1]["facts"][field] == value
+
+
+def test_a_sentence_embedder_is_limited_by_its_own_configuration(tmp_path: Path, inspect: Inspect) -> None:
+    folder = write_model(tmp_path / "m", max_position_embeddings=512)
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 256}')
+    assert inspect(str(folder))[1]["facts"]["maxPositionEmbeddings"] == 256
+
+
+def test_a_manifest_gives_the_digest(tmp_path: Path, inspect: Inspect) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "manifest.json").write_text(json.dumps({"digest": "sha256:" + "a" * 64}))
+    assert inspect(str(folder))[1]["facts"]["digest"] == "sha256:" + "a" * 64
+
+
+def test_another_template_or_other_tensors_are_another_model(tmp_path: Path, inspect: Inspect) -> None:
+    folder = write_model(tmp_path / "m")
+    first = inspect(str(folder))[1]["facts"]["digest"]
+    assert inspect(str(folder))[1]["facts"]["digest"] == first
+    (folder / "tokenizer_config.json").write_text("{}")
+    assert inspect(str(folder))[1]["facts"]["digest"] != first
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+
+
+def cut_weights(folder: Path) -> None:
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-8])
+
+
+def drop_layers(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in CONFIG.items() if k != "num_hidden_layers"}))
+
+
+def lose_a_shard(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+
+
+def leave_only_an_adapter(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "said"),
+    [
+        (remove_weights, "ModelUnreadable", "holds no .safetensors weights, only pytorch_model.bin"),
+        (cut_weights, "ModelUnreadable", "where its header promises"),
+        (drop_layers, "ModelUnreadable", "config.json has no num_hidden_layers"),
+        (lose_a_shard, "ModelUnreadable", "are absent: model-00001-of-00002.safetensors"),
+        (leave_only_an_adapter, "ModelUnreadable", "is a LoRA adapter"),
+        (lambda f: (f / "config.json").unlink(), "ModelNotFound", "holds no config.json; it holds: model.safetensors"),
+        (lambda f: (f / "config.json").write_text("{"), "ModelUnreadable", "config.json is not JSON"),
+        (lambda f: f.rename(f.parent / "other"), "ModelNotFound", "does not exist"),
+    ],
+)
+def test_a_broken_model_is_told_in_one_sentence(
+    tmp_path: Path, inspect: Inspect, damage: Callable[[Path], object], kind: str, said: str
+) -> None:
+    folder = write_model(tmp_path / "m")
+    damage(folder)
+    code, result = inspect(str(folder))
+    assert code == 66
+    assert result["error"]["class"] == kind
+    assert said in result["error"]["message"]
+
+
+def test_a_missing_path_is_told_with_what_is_there_instead(tmp_path: Path, inspect: Inspect) -> None:
+    write_model(tmp_path / "court-v2")
+    message = inspect(str(tmp_path / "court-v3"))[1]["error"]["message"]
+    assert "court-v3 does not exist" in message
+    assert "court-v2" in message
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """Serves one repository by ranges, and answers 401 without the token."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") != "Bearer secret":
+            self.send_error(401)
+        elif self.path.startswith("/api/models/o/m/revision/v1"):
+            files = [{"rfilename": p.name, "size": p.stat().st_size} for p in self.folder.iterdir()]
+            self._send(json.dumps({"sha": "c0ffee", "siblings": files}).encode())
+        elif self.path.startswith("/o/m/resolve/c0ffee/"):
+            begin, end = self.headers["Range"].removeprefix("bytes=").split("-")
+            self._send((self.folder / self.path.rsplit("/", 1)[1]).read_bytes()[int(begin) : int(end) + 1])
+        else:
+            self.send_error(404)
+
+    def _send(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's parameter
+        """Quiet."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    handler = type("Handler", (FakeHub,), {"folder": write_model(tmp_path / "m")})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_hub_repository_gives_the_same_facts_as_its_folder(
+    tmp_path: Path, inspect: Inspect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert inspect("hf://o/m@v1") == inspect(str(tmp_path / "m"))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_hub_that_refuses_asks_for_a_token(inspect: Inspect) -> None:
+    code, result = inspect("hf://o/m@v1")
+    assert code == 66
+    assert "secretRef" in result["error"]["suggestion"]
+
+
+def test_a_hub_that_does_not_answer_is_worth_another_try(inspect: Inspect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    code, result = inspect("hf://o/m")
+    assert code == 69
+    assert result["error"]["class"] == "HubUnreachable"
+    assert "pvc://" in result["error"]["suggestion"]
+
+
+def test_the_inspection_job_fails_at_once_for_a_missing_model_only() -> None:
+    job = inspection_job(OWNER, "pvc://weights/court", image="gateway", config_map="court-engine")
+    assert job["metadata"]["name"] == inspection_name("court", "pvc://weights/court")
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    assert [r["action"] for r in rules] == ["Ignore", "FailJob"]
+    assert rules[1]["onExitCodes"]["values"] == [66]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python3", "/hearth/inspect_model.py", "/model/court"]
+
+
+def test_the_hub_token_comes_from_the_secret_and_appears_nowhere_else() -> None:
+    job = inspection_job(OWNER, "hf://o/m", image="gateway", config_map="court-engine", hub_secret="hub")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}]
+
+
+def test_another_uri_is_another_job() -> None:
+    assert inspection_name("court", "pvc://a/b") != inspection_name("court", "pvc://a/c")
+
+
+def test_the_program_is_shipped_with_the_operator() -> None:
+    assert "def main(" in script("inspect_model.py")
