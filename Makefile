@@ -23,6 +23,10 @@ lint: setup ## ruff, mypy --strict, import rules, generated files up to date
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) lint-imports
+	$(RUN) python -m hearth.cli.crds generate --check
+
+crds: setup ## write crds/, the chart's copies and docs/api from the models
+	$(RUN) python -m hearth.cli.crds generate
 
 format: setup ## rewrite the sources in the project's style
 	$(RUN) ruff format .

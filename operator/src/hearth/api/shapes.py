@@ -6,15 +6,26 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from hearth.api.base import ApiModel, Json, ListSet, Name, PreserveUnknown, Quantity, Rule
+from hearth.api.base import ApiModel, Json, ListMap, ListSet, Name, PreserveUnknown, Quantity, Rule
 
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+"""A DNS-1123 subdomain: what Kubernetes objects are called."""
+
+Labels = Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=32)]
+"""Label keys and values."""
+
+Annotations = Annotated[dict[str, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=32)]
+"""Annotation keys and values."""
 
 
 class LocalObjectReference(ApiModel):
     """A reference to an object in the same namespace."""
 
-    name: Name
+    name: ObjectName
     """Name of the object."""
 
 
@@ -91,7 +102,7 @@ class Scheduling(ApiModel):
     """Kueue LocalQueue. The workload is created suspended and Kueue admits it."""
     priority_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
     """PriorityClass of the pods."""
-    node_selector: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    node_selector: Labels | None = None
     """Labels that the node must carry."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
     """Taints that the pods tolerate."""
@@ -129,23 +140,36 @@ class ResourceRequirements(ApiModel):
 class PodOverrides(ApiModel):
     """The allow-listed part of a pod that a user may set; everything else is the operator's."""
 
-    labels: Annotated[dict[str, str], Field(max_length=32)] | None = None
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.labels) || self.labels.all(key, !key.startsWith('hearth.dev/'))",
+            "labels under hearth.dev/ are the operator's own; choose another prefix",
+            field_path=".labels",
+        ),
+        Rule(
+            "!has(self.annotations) || self.annotations.all(key, !key.startsWith('hearth.dev/'))",
+            "annotations under hearth.dev/ are the operator's own; choose another prefix",
+            field_path=".annotations",
+        ),
+    )
+
+    labels: Labels | None = None
     """Extra labels. Labels under hearth.dev/ are refused."""
-    annotations: Annotated[dict[str, str], Field(max_length=32)] | None = None
+    annotations: Annotations | None = None
     """Extra annotations. Annotations under hearth.dev/ are refused."""
-    node_selector: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    node_selector: Labels | None = None
     """Merged over scheduling.nodeSelector."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
     """Added to scheduling.tolerations."""
     affinity: Annotated[Json, PreserveUnknown()] | None = None
     """A core/v1 Affinity; its node affinity is combined with the one for GPUs."""
-    env: Annotated[list[EnvVar], Field(max_length=64)] | None = None
+    env: Annotated[list[EnvVar], Field(max_length=64), ListMap()] | None = None
     """Extra literal environment variables of the main container."""
     resources: ResourceRequirements | None = None
     """CPU and memory of the main container."""
     runtime_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
     """RuntimeClass of the pod."""
-    image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=8)] | None = None
+    image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=8), ListMap()] | None = None
     """Secrets for pulling images."""
 
 
