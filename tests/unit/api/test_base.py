@@ -20,7 +20,8 @@ def test_a_quantity_refuses_what_the_api_server_refuses(wrong: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("500m", 0.5), ("24G", 24e9), ("1Ki", 1024.0), ("20Gi", 20 * 2.0**30), ("3", 3.0)]
+    ("text", "number"),
+    [("500m", 0.5), ("24G", 24e9), ("1Ki", 1024.0), ("20Gi", 20 * 2.0**30), ("3", 3.0), ("1e3", 1000.0), ("2E", 2e18)],
 )
 def test_quantities_are_decimal_or_binary_by_suffix(text: str, number: float) -> None:
     assert quantity(text) == number
@@ -36,3 +37,11 @@ def test_a_rule_is_written_without_what_is_unset() -> None:
     assert rule.as_json() == {"rule": "self.a == oldSelf.a", "message": "a is fixed", "fieldPath": ".a"}
     assert rule.is_transition
     assert not Rule("has(self.oldSelfless)", "no").is_transition
+
+
+def test_a_rule_on_a_text_answers_in_words() -> None:
+    with pytest.raises(ValidationError, match="write a quantity such as 20Gi"):
+        Disk.model_validate({"size": "20GB"})
+    schema = Disk.model_json_schema()["properties"]["size"]
+    assert "pattern" not in schema
+    assert schema["x-kubernetes-validations"][0]["message"].startswith("write a quantity")

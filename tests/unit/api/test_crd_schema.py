@@ -81,7 +81,6 @@ def test_lists_tell_server_side_apply_how_to_merge() -> None:
 
 def test_a_quantity_is_an_integer_or_a_string() -> None:
     assert "type" not in SCHEMA["size"]
-    assert SCHEMA["size"]["anyOf"] == [{"type": "integer"}, {"type": "string"}]
     assert SCHEMA["size"]["x-kubernetes-int-or-string"] is True
 
 

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 GROUP = "hearth.dev"
 VERSION = "v1alpha1"
@@ -95,6 +103,41 @@ class PreserveUnknown(SchemaMarker):
         return {"x-kubernetes-preserve-unknown-fields": True}
 
 
+@dataclass(frozen=True, slots=True)
+class Written(SchemaMarker):
+    """Says how a string is written: a regular expression (RE2 and Python alike) with words for whom it does not match.
+
+    A plain `pattern` would answer with the expression itself. This becomes a rule with a message; put it last in the
+    annotation, after the bounds.
+    """
+
+    pattern: str
+    """Anchored at both ends."""
+    message: str
+    """What is expected, with an example."""
+    rule: str | None = None
+    """CEL in place of the pattern, where the API server estimates matching as too expensive."""
+
+    def schema_keys(self) -> Mapping[str, Any]:
+        """The rule on the string."""
+        rule = self.rule or f"self.matches({_cel_text(self.pattern)})"
+        return {"x-kubernetes-validations": [Rule(rule, self.message).as_json()]}
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Called by pydantic while it builds the validator."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str) -> str:
+        if re.fullmatch(self.pattern, value) is None:
+            raise PydanticCustomError("written", "{words}", {"words": self.message})
+        return value
+
+
+def _cel_text(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 class ApiModel(BaseModel):
     """Immutable, camelCase on the wire, unknown fields refused. Attribute docstrings become schema descriptions."""
 
@@ -118,13 +161,29 @@ class ApiModel(BaseModel):
         return schema
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    Written(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "a name has lower case letters, digits and '-', and begins and ends with a letter or digit",
+    ),
+]
 """A DNS-1123 label."""
 
 Decimal = Annotated[
-    str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", min_length=1, max_length=12)
+    str,
+    StringConstraints(min_length=1, max_length=12),
+    Written(r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", 'write a decimal number in quotes, such as "0.05" or "2e-4"'),
 ]
 """A decimal number, written as a quoted string because Kubernetes APIs have no floats: "0.05", "2e-4"."""
+
+
+QUANTITY = (
+    r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)"
+    r"(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][-+]?[0-9]+)?$"
+)
+"""What k8s.io/apimachinery's resource.ParseQuantity reads, without a minus sign."""
 
 
 def _bare_integer(value: object) -> object:
@@ -133,14 +192,24 @@ def _bare_integer(value: object) -> object:
 
 Quantity = Annotated[
     str,
-    StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", min_length=1, max_length=20),
+    StringConstraints(min_length=1, max_length=20),
+    Written(
+        QUANTITY,
+        "write a quantity such as 20Gi, 24G, 500m or 2 (suffixes m k M G T P E and Ki Mi Gi Ti Pi Ei)",
+        "isQuantity(string(self)) && !string(self).startsWith('-')",
+    ),
     BeforeValidator(_bare_integer),
     IntOrString(),
 ]
 """A Kubernetes quantity such as `20Gi`, `500m` or `24G`."""
 
 Duration = Annotated[
-    str, StringConstraints(pattern=r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=16)
+    str,
+    StringConstraints(min_length=2, max_length=16),
+    Written(
+        r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
+        "write a duration such as 90s, 5m, 1h30m or 7d (whole numbers; days, hours, minutes, seconds in this order)",
+    ),
 ]
 """A length of time such as `90s`, `5m`, `24h` or `1h30m`."""
 
@@ -169,10 +238,10 @@ def seconds(duration: str) -> int:
 def quantity(value: str) -> float:
     """The number that a `Quantity` stands for, in its base unit (bytes, cores).
 
-    Suffixes as in k8s.io/apimachinery/pkg/api/resource: decimal k to P, binary Ki to Pi, and m for a thousandth.
+    Suffixes as in k8s.io/apimachinery/pkg/api/resource: decimal k to E, binary Ki to Ei, and m, u, n for parts.
     """
-    binary = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
-    decimals = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+    binary = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
+    decimals = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
     for suffix, factor in binary.items():
         if value.endswith(suffix):
             return float(value.removesuffix(suffix)) * factor

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hearth.api.base import quantity
+from hearth.api.base import QUANTITY, quantity
 
 Scope = Mapping[str, Any]
 Expression = Callable[[Scope], Any]
@@ -108,7 +108,7 @@ def _duration(text: str) -> float:
 
 
 def _is_quantity(text: str) -> bool:
-    return re.fullmatch(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", text) is not None
+    return re.fullmatch(QUANTITY, text.removeprefix("-")) is not None
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,7 @@ NAME_RULE = Rule(
     "self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     "the name becomes part of Service names: at most 63 characters, lower case letters, digits and '-', "
     "a letter first, no '-' at the end",
+    field_path=".metadata.name",
 )
 """A custom resource's name may be a DNS subdomain; what is named after it has to be a DNS-1035 label."""
 
@@ -57,7 +58,7 @@ def _root_schema(kind: CustomKind) -> Json:
         "properties": {
             "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
             "kind": {"type": "string", "description": f"{kind.kind}."},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": structural_schema(kind.spec),
             "status": status,
         },

@@ -6,14 +6,33 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from hearth.api.base import ApiModel, Json, ListMap, ListSet, Name, PreserveUnknown, Quantity, Rule
+from hearth.api.base import ApiModel, Json, ListMap, ListSet, Name, PreserveUnknown, Quantity, Rule, Written
 
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 ObjectName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+    str,
+    StringConstraints(min_length=1, max_length=253),
+    Written(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "a name has lower case letters, digits, '-' and '.', and begins and ends with a letter or digit",
+    ),
 ]
 """A DNS-1123 subdomain: what Kubernetes objects are called."""
+
+Digest = Annotated[
+    str,
+    StringConstraints(max_length=71),
+    Written(r"^sha256:[0-9a-f]{64}$", "write a digest as sha256: and 64 hexadecimal digits in lower case"),
+]
+"""A sha256 digest."""
+
+ComputeCapability = Annotated[
+    str,
+    StringConstraints(max_length=4),
+    Written(r"^[0-9]{1,2}\.[0-9]$", 'write a compute capability in quotes, such as "8.0" or "8.9"'),
+]
+"""A CUDA compute capability, as text: 10.0 is greater than 8.9."""
 
 Labels = Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=32)]
 """Label keys and values."""
@@ -36,7 +55,7 @@ class FromFineTune(ApiModel):
     """Name of the FineTuneJob."""
     artifact: Literal["Merged", "Adapter"] | None = None
     """Which artifact. Unset: the best one that passed its gate (Merged where there is one)."""
-    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)] | None = None
+    digest: Digest | None = None
     """Pins one artifact. An artifact whose gate was not met is used only when its digest is written here."""
 
 
@@ -72,9 +91,7 @@ class Accelerator(ApiModel):
     """Extended resource to ask for. Unset: nvidia.com/gpu."""
     min_memory: Quantity | None = None
     """Least memory of one GPU, compared in decimal: `24G` fits an L4 that reports 23034 MiB."""
-    min_compute_capability: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}\.[0-9]$", max_length=4)] | None = (
-        None
-    )
+    min_compute_capability: ComputeCapability | None = None
     """Least CUDA compute capability, for example "8.0"; compared as numbers."""
     products: (
         Annotated[list[Annotated[str, StringConstraints(max_length=63)]], Field(max_length=16), ListSet()] | None
@@ -122,7 +139,11 @@ class Storage(ApiModel):
 class EnvVar(ApiModel):
     """A literal environment variable."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=128),
+        Written(r"^[A-Za-z_][A-Za-z0-9_]*$", "a variable's name has letters, digits and '_', and no digit first"),
+    ]
     """Variable name."""
     value: Annotated[str, StringConstraints(max_length=4096)]
     """Literal value; references to Secrets are not read here."""

@@ -80,6 +80,8 @@ def _words(detail: ErrorDetails) -> str:
             return "required"
         case "string_type" if isinstance(found, int | float):
             return f'write "{found}", quoted: Kubernetes APIs have no floating point numbers'
+        case "written":
+            return f"{json.dumps(found)[:80]}: {detail['msg']}"
         case "literal_error":
             return f"{json.dumps(found)} is not one of {detail['ctx']['expected'].replace(' or ', ', ')}"
         case _:
