@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from hearth.api.crd_kind import CustomKind
+from hearth.api.llmservice import KIND as LLM_SERVICE
 
-KINDS: tuple[CustomKind, ...] = ()
+KINDS: tuple[CustomKind, ...] = (LLM_SERVICE,)

@@ -24,7 +24,7 @@ class ModelFacts(ApiModel):
     weight_bytes: Count
     """Bytes of all tensors, as stored."""
     dtype: Word
-    """The type that the weights are stored in: bfloat16, float16 or float32 …"""
+    """The type that the weights are stored in: bfloat16, float16, float32 and the like."""
     hidden_size: Count
     """Width of the residual stream."""
     layers: Count

@@ -1,0 +1,175 @@
+"""LLMService: a model becomes a guarded, OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from hearth.api.base import ApiModel, Duration, ListMap, Rule
+from hearth.api.crd_kind import Column, CustomKind, Scale
+from hearth.api.llmservice_status import LLMServiceStatus
+from hearth.api.rag import Rag
+from hearth.api.sampling import Sampling
+from hearth.api.shapes import (
+    Accelerator,
+    EnvVar,
+    LocalObjectReference,
+    ModelSource,
+    PodOverrides,
+    ResourceRequirements,
+    Scheduling,
+)
+
+OWNED_FLAGS = (
+    "model",
+    "revision",
+    "served-model-name",
+    "host",
+    "port",
+    "max-model-len",
+    "max-num-seqs",
+    "dtype",
+    "tensor-parallel-size",
+    "runner",
+)
+"""Engine flags that the operator sets from other fields; writing one in `engine.args` too would be ambiguous."""
+
+
+class Engine(ApiModel):
+    """The vLLM server. Only what is written here, or needed by the memory plan, becomes a flag."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.args) || self.args.all(k, !(k in [" + ", ".join(f"'{f}'" for f in OWNED_FLAGS) + "]))",
+            "args may not hold a flag that another field sets (maxModelLen, maxConcurrency, dtype, servedName, model, "
+            "accelerator.count, task): use that field",
+        ),
+        Rule(
+            "!has(self.args) || self.args.all(k, k.matches('^[a-z0-9][a-z0-9-]*$'))",
+            'args are flags without their leading dashes, for example enable-prefix-caching: "true"',
+        ),
+    )
+
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    """vLLM image. Unset: the operator's own for GPU or CPU."""
+    args: Annotated[dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)] | None = None
+    """Further vLLM flags without the leading dashes. "true" writes the bare flag, "false" its `no-` form."""
+    env: Annotated[list[EnvVar], Field(max_length=64), ListMap()] | None = None
+    """Further environment variables of the engine."""
+    max_model_len: Annotated[int, Field(ge=16, le=10_000_000)] | None = None
+    """Longest request in tokens, prompt and answer together. Unset: what the model allows and the memory holds."""
+    dtype: Literal["BFloat16", "Float16", "Float32"] | None = None
+    """Type of weights and activations. Unset: as stored."""
+    max_concurrency: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Requests worked on at once by one pod; more wait in line. Unset: 256 on GPUs, 16 on CPU."""
+    max_queued: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Requests that may wait beyond maxConcurrency in one gateway pod; it answers further ones with 429 and
+    Retry-After. Unset: 256."""
+
+
+class Gateway(ApiModel):
+    """The proxy in front of every Generate service, and of every service with API keys."""
+
+    replicas: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Gateway pods. Unset: 1 for one engine pod, else 2."""
+    resources: ResourceRequirements | None = None
+    """CPU and memory of one gateway pod."""
+    request_timeout: Duration | None = None
+    """Longest time for one request, from its arrival to its last byte. Unset: 10m."""
+
+
+class Rollout(ApiModel):
+    """How a new revision takes over: one new pod answers first, then an old one drains."""
+
+    drain_deadline: Duration | None = None
+    """How long a stopping engine pod may take to finish the requests it has. Unset: 5m."""
+    revision_history_limit: Annotated[int, Field(ge=0, le=20)] | None = None
+    """Old revisions kept for `kubectl rollout undo`. Unset: 3."""
+
+
+class Prompt(ApiModel):
+    """Text that the gateway adds to chat requests."""
+
+    system: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] | None = None
+    """System message for requests that bring none."""
+
+
+class Access(ApiModel):
+    """Who may call the service."""
+
+    api_keys_secret_ref: LocalObjectReference | None = None
+    """Secret with one API key per entry: the entry's value is the key itself, or JSON {"key", "user", "groups"}.
+    Unset: no key is asked for."""
+
+
+class LLMServiceSpec(ApiModel):
+    """What to serve, on what, and under which rules."""
+
+    cel_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("self.task == 'Generate' || !has(self.rag)", "rag needs task: Generate"),
+        Rule("self.task == 'Generate' || !has(self.sampling)", "sampling needs task: Generate"),
+        Rule("self.task == 'Generate' || !has(self.prompt)", "prompt needs task: Generate"),
+        Rule(
+            "self.task == 'Generate' || !has(self.gateway) || (has(self.access) && has(self.access.apiKeysSecretRef))",
+            "an Embed service has a gateway only where access.apiKeysSecretRef is set: remove gateway, or set keys",
+        ),
+    )
+
+    task: Literal["Generate", "Embed"] = "Generate"
+    """Generate answers chat and text completions; Embed answers embeddings."""
+    model: ModelSource
+    """The model. A change of it rolls out without losing a request."""
+    served_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)] | None = (
+        None
+    )
+    """The `model` that clients write in requests. Unset: the resource's name."""
+    engine: Engine | None = None
+    """The vLLM server. Unset: worked out from the model and the nodes."""
+    accelerator: Accelerator | None = None
+    """GPUs of one engine pod. Unset: worked out from the memory plan; CPU on a cluster without GPUs."""
+    resources: ResourceRequirements | None = None
+    """CPU and memory of one engine pod. Unset: requests from the memory plan."""
+    scheduling: Scheduling | None = None
+    """Where the engine pods run."""
+    pod_overrides: PodOverrides | None = None
+    """The allow-listed part of the engine pods that may be set by hand."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Engine pods. 0 keeps everything but the pods."""
+    gateway: Gateway | None = None
+    """The proxy in front of the engine."""
+    rollout: Rollout | None = None
+    """How a new revision takes over."""
+    prompt: Prompt | None = None
+    """Text that is added to requests."""
+    sampling: Sampling | None = None
+    """Defaults and locks of sampling parameters."""
+    rag: Rag | None = None
+    """Answers from a VectorIndex, with citations."""
+    access: Access | None = None
+    """Who may call the service. Unset: everyone who reaches it."""
+    suspend: bool = False
+    """Takes the pods away and keeps everything else."""
+
+
+KIND = CustomKind(
+    kind="LLMService",
+    plural="llmservices",
+    short_names=("llm",),
+    spec=LLMServiceSpec,
+    status=LLMServiceStatus,
+    description="A model behind an OpenAI-compatible endpoint: memory planned before any pod is made, rolled out "
+    "without losing a request, guarded by API keys, and answering from a VectorIndex with citations where asked to.",
+    columns=(
+        Column("Model", ".status.model.uri", wide=True),
+        Column("Replicas", ".status.replicas", "integer"),
+        Column("URL", ".status.url"),
+    ),
+    scale=Scale(),
+    root_rules=(
+        Rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63",
+            "the name becomes a Service name: lower-case letters, digits and dashes, a letter first, at most 63",
+        ),
+    ),
+)
