@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .cache/uv/bin/uv)
 RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 
-.PHONY: help setup lint format crds test-unit test-fast test bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env
+.PHONY: help setup lint format crds test-unit test-fast test bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,5 +36,8 @@ test-unit: setup ## unit and property tests (seconds)
 	$(RUN) pytest tests/unit tests/property
 
 test-fast: lint test-unit ## lint, unit, property and control-plane tests (real apiserver and scheduler)
+
+csi-test: ## the storage driver's tests and the CSI sanity suite (root)
+	cd cluster/csi && go test ./...
 
 test: test-fast ## every test, a real node with real engines included
