@@ -29,7 +29,7 @@ Digest = Annotated[
 
 ComputeCapability = Annotated[
     str,
-    StringConstraints(max_length=4),
+    StringConstraints(max_length=16),
     Written(r"^[0-9]{1,2}\.[0-9]$", 'write a compute capability in quotes, such as "8.0" or "8.9"'),
 ]
 """A CUDA compute capability, as text: 10.0 is greater than 8.9."""

@@ -1,0 +1,133 @@
+"""A client that asks a real API server what it would say, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hearth.api.base import API_VERSION
+from hearth.api.kinds import KINDS
+from hearth.kube.credentials import load
+
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[3]
+PLURALS = {kind.kind: kind.plural for kind in KINDS}
+
+
+SMALLEST = {
+    "FineTuneJob": {"model": {"uri": "hf://org/model@main"}, "dataset": {"train": {"uri": "configMap://rows/train"}}},
+    "VectorIndex": {
+        "sources": [{"name": "handbook", "uri": "configMap://handbook"}],
+        "embeddings": [{"name": "text", "serviceRef": {"name": "embedder"}}],
+    },
+    "LLMService": {"model": {"uri": "pvc://models/smollm2"}},
+}
+"""The least that each kind needs."""
+
+
+@dataclass
+class Answer:
+    """Whether the write was taken, and what the API server said."""
+
+    accepted: bool
+    body: Json
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message", ""))
+
+
+@pytest.fixture(scope="session")
+def smallest() -> dict[str, Json]:
+    """The least that each kind needs."""
+    return SMALLEST
+
+
+class Admission:
+    """Writes of custom resources, as `kubectl create`, `replace` and `patch` send them."""
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        credentials = load(kubeconfig)
+        url = urlsplit(credentials.server)
+        self.kubeconfig = kubeconfig
+        self.namespace = namespace
+        self._connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=credentials.ssl_context())
+        token = credentials.token()
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def dry_create(self, kind: str, spec: Json, name: str = "sample") -> Answer:
+        """What creation would give, after defaulting."""
+        return self._send("POST", self._path(kind) + "?dryRun=All&fieldValidation=Strict", _object(kind, spec, name))
+
+    def create(self, kind: str, spec: Json, name: str) -> Answer:
+        return self._send("POST", self._path(kind), _object(kind, spec, name))
+
+    def status(self, kind: str, name: str, status: Json) -> Answer:
+        return self._send(
+            "PATCH", f"{self._path(kind, name)}/status", {"status": status}, "application/merge-patch+json"
+        )
+
+    def change(self, kind: str, name: str, spec: Json) -> Answer:
+        """What a merge patch of the spec would give; None in `spec` removes a field."""
+        path = self._path(kind, name) + "?dryRun=All&fieldValidation=Strict"
+        return self._send("PATCH", path, {"spec": spec}, "application/merge-patch+json")
+
+    def get(self, path: str) -> Answer:
+        return self._send("GET", path)
+
+    def delete(self, kind: str, name: str) -> Answer:
+        return self._send("DELETE", self._path(kind, name))
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments]
+        return subprocess.run(command, input=stdin, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    def _path(self, kind: str, name: str = "") -> str:
+        path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/{PLURALS[kind]}"
+        return f"{path}/{name}" if name else path
+
+    def _send(self, method: str, path: str, body: Json | None = None, content: str = "application/json") -> Answer:
+        payload = None if body is None else json.dumps(body)
+        self._connection.request(method, path, payload, {**self._headers, "Content-Type": content})
+        response = self._connection.getresponse()
+        answer = json.loads(response.read())
+        return Answer(response.status < 300, answer)
+
+
+def _object(kind: str, spec: Json, name: str) -> Json:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture(scope="session")
+def admission(control_plane: Any) -> Admission:
+    """The API server with the committed definitions, applied as the README says."""
+    client = Admission(Path(control_plane.kubeconfig), "default")
+    client.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    client.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+    return client
+
+
+@pytest.fixture
+def stored(admission: Admission) -> Iterator[Callable[..., str]]:
+    """Makes resources that are really stored, with a status if asked for, and removes them afterwards."""
+    made: list[tuple[str, str]] = []
+
+    def make(kind: str, spec: Json, status: Json | None = None) -> str:
+        name = f"stored-{len(made)}"
+        answer = admission.create(kind, spec, name)
+        assert answer.accepted, answer.message
+        made.append((kind, name))
+        if status is not None:
+            assert (written := admission.status(kind, name, status)).accepted, written.message
+        return name
+
+    yield make
+    for kind, name in made:
+        admission.delete(kind, name)
