@@ -41,3 +41,15 @@ csi-test: ## the storage driver's tests and the CSI sanity suite (root)
 	cd cluster/csi && go test ./...
 
 test: test-fast ## every test, a real node with real engines included
+
+cluster-up: setup ## bring a local cluster up (CLUSTER=name)
+	@$(RUN) hearth-cluster up --name $(CLUSTER)
+
+cluster-down: setup ## remove it with everything it started
+	@$(RUN) hearth-cluster down --name $(CLUSTER)
+
+cluster-status: setup ## clusters of this machine and their components
+	@$(RUN) hearth-cluster status
+
+cluster-env: setup ## eval "$$(make -s cluster-env)" points kubectl at it
+	@$(RUN) hearth-cluster env --name $(CLUSTER)

@@ -1,0 +1,70 @@
+"""A cluster that is up: what a person or a test does with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hearth_cluster import binaries, kwok
+from hearth_cluster.fakenodes import NodeGroup, node_objects
+from hearth_cluster.processes import Supervisor, run_checked
+from hearth_cluster.state import ClusterState
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A handle on a cluster that is up."""
+
+    state: ClusterState
+
+    @property
+    def name(self) -> str:
+        return self.state.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.state.kubeconfig
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Runs kubectl as the cluster's administrator and returns what it printed.
+
+        Raises:
+            ClusterError: kubectl failed; its error text is in the message.
+        """
+        return run_checked([binaries.tool("kubectl"), "--kubeconfig", self.kubeconfig, *arguments], stdin=stdin)
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Server-side apply of some objects."""
+        document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(document))
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """`kubectl get … -o json`."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return found
+
+    def fake_nodes(self, groups: Sequence[NodeGroup], *, jobs_succeed: bool = False) -> list[str]:
+        """Adds fake nodes with kwok as their kubelet and waits until they are Ready. Returns their names.
+
+        Pods of Jobs run until the annotation `kwok.hearth.dev/exit-code` ends them, or succeed at once with
+        `jobs_succeed`, which holds for the whole cluster.
+        """
+        stages = kwok.write_stages(self.state.folder, jobs_succeed=jobs_succeed)
+        Supervisor(self.state.folder).ensure(kwok.component(binaries.tools(["kwok"]), self.kubeconfig, stages))
+        nodes = node_objects(groups)
+        names = [node["metadata"]["name"] for node in nodes]
+        # Created, not applied: the API server keeps a node's status only when the node is created.
+        self.kubectl("delete", "node", "--ignore-not-found", *names)
+        self.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
+        self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "node", *names)
+        return names
+
+    def end_pod(self, namespace: str, pod: str, *, exit_code: int = 0, message: str = "", reason: str = "") -> None:
+        """Lets a running pod on a fake node end with an exit code, a termination message and a reason."""
+        annotations = {"exit-code": str(exit_code), "termination-message": message, "termination-reason": reason}
+        words = [f"kwok.hearth.dev/{key}={value}" for key, value in annotations.items() if value]
+        # One update: were the exit code to come first, the pod would end without its message.
+        self.kubectl("annotate", "--overwrite", "pod", pod, "--namespace", namespace, *words)

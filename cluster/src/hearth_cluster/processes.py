@@ -1,0 +1,192 @@
+"""Processes that outlive the command which started them, known by pid and start time.
+
+A pid alone names nothing: it may belong to someone else by the time it is used. A pid with the kernel's start time
+and the boot id names one process for good, so nothing but a process of our own is ever signalled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hearth_cluster.errors import ClusterError
+
+STOP_SECONDS = 10.0
+"""How long a process may take after SIGTERM before it is killed."""
+
+
+def boot_id() -> str:
+    """The kernel's identity of this boot: start times count from it."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks from boot to the start of the process, or None if there is none or it is a zombie (proc(5))."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command in parentheses may hold spaces and parentheses itself: what follows the last one is field 3 on.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process, for good."""
+
+    pid: int
+    start: int
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """The identity of a running process, or None if there is none."""
+        start = start_time(pid)
+        return None if start is None else cls(pid, start, boot_id())
+
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)  # our own child would stay a zombie until somebody asks for it
+        return self.boot == boot_id() and start_time(self.pid) == self.start
+
+    def send(self, number: signal.Signals) -> None:
+        """Signals the process if it still runs."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A program that a cluster keeps running."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] | None = None
+
+
+class Supervisor:
+    """Starts and stops the components of one state folder; each has a record in `run/` and a log in `logs/`."""
+
+    def __init__(self, state: Path) -> None:
+        self._run = state / "run"
+        self._logs = state / "logs"
+
+    def log(self, name: str) -> Path:
+        """Where the component's output goes."""
+        return self._logs / f"{name}.log"
+
+    def identity(self, name: str) -> ProcessIdentity | None:
+        """The recorded process of a component, running or not."""
+        record = self._read(name)
+        return None if record is None else ProcessIdentity(record["pid"], record["start"], record["boot"])
+
+    def running(self, name: str) -> bool:
+        """Whether the component's process is alive."""
+        identity = self.identity(name)
+        return identity is not None and identity.alive()
+
+    def names(self) -> list[str]:
+        """Every component that was started and not stopped, oldest first."""
+        records = sorted(self._run.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return [record.stem for record in records]
+
+    def ensure(self, component: Component) -> bool:
+        """Makes the component run with exactly this command line. True if it had to be started."""
+        record = self._read(component.name)
+        if record is not None and self.running(component.name):
+            if record["argv"] == list(component.argv):
+                return False
+            self.stop([component.name])
+        self._start(component)
+        return True
+
+    def _start(self, component: Component) -> None:
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with self.log(component.name).open("ab") as log:
+            process = subprocess.Popen(
+                component.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, **(component.environment or {})},
+            )
+        identity = ProcessIdentity.of(process.pid)
+        # The supervisor waits for its children through ProcessIdentity.alive, not through this object.
+        process.returncode = 0
+        if identity is None:
+            raise ClusterError(f"{component.name} ended at once:\n{self.tail(component.name)}")
+        record = {**asdict(identity), "argv": list(component.argv)}
+        path = self._run / f"{component.name}.json"
+        path.with_suffix(".tmp").write_text(json.dumps(record))
+        path.with_suffix(".tmp").rename(path)
+
+    def stop(self, names: Iterable[str], seconds: float = STOP_SECONDS) -> None:
+        """Ends the named components together: SIGTERM, then SIGKILL after `seconds`. Unknown names are ignored."""
+        ending = {name: identity for name in names if (identity := self.identity(name)) is not None}
+        for identity in ending.values():
+            identity.send(signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and any(identity.alive() for identity in ending.values()):
+            time.sleep(0.05)
+        for name, identity in ending.items():
+            identity.send(signal.SIGKILL)
+            while identity.alive():
+                time.sleep(0.02)
+            (self._run / f"{name}.json").unlink(missing_ok=True)
+
+    def tail(self, name: str, lines: int = 12) -> str:
+        """The last lines of a component's log."""
+        try:
+            text = self.log(name).read_text(errors="replace")
+        except FileNotFoundError:
+            return "(no log)"
+        return "\n".join(text.splitlines()[-lines:])
+
+    def require(self, name: str) -> None:
+        """Raises ClusterError with the log's last lines if the component has ended."""
+        if not self.running(name):
+            raise ClusterError(f"{name} ended; the last lines of {self.log(name)}:\n{self.tail(name)}")
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            record = json.loads((self._run / f"{name}.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        assert isinstance(record, dict)
+        return record
+
+
+def run_checked(
+    argv: Sequence[str | Path], *, stdin: str | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    """Runs a command to its end and returns its output.
+
+    Raises:
+        ClusterError: it failed; the message carries the command and what it printed.
+    """
+    done = subprocess.run(
+        [str(word) for word in argv],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+    if done.returncode != 0:
+        command = " ".join(Path(str(word)).name if index == 0 else str(word) for index, word in enumerate(argv))
+        raise ClusterError(f"`{command}` failed ({done.returncode}): {(done.stderr or done.stdout).strip()}")
+    return done.stdout

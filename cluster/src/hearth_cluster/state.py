@@ -1,0 +1,110 @@
+"""The state folder of one cluster: where its files are and what is known about it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hearth_cluster.addresses import ControlPlaneAddresses
+from hearth_cluster.errors import ClusterError
+from hearth_cluster.paths import clusters_dir
+from hearth_cluster.processes import ProcessIdentity
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """Files of the cluster `name`. Making one touches nothing."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.name) is None:
+            raise ClusterError(
+                f"{self.name!r} cannot name a cluster: lower-case letters, digits and '-', at most 40 characters"
+            )
+
+    @property
+    def folder(self) -> Path:
+        return clusters_dir() / self.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig: the one place that `hearth-cluster env` points to."""
+        return self.folder / "kubeconfig"
+
+    @property
+    def netns(self) -> str | None:
+        """Name of the network namespace the node lives in; None for a control plane on loopback."""
+        return f"hearth-{self.name}" if self.settings().get("profile") == "node" else None
+
+    @property
+    def registry(self) -> str:
+        """`host:port` to push images to from this machine.
+
+        Raises:
+            ClusterError: the cluster has no registry, or is not up.
+        """
+        try:
+            return (self.folder / "registry").read_text().strip()
+        except FileNotFoundError:
+            raise ClusterError(
+                f"cluster {self.name!r} has no registry; bring a node up: hearth-cluster up --name {self.name}"
+            ) from None
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Image references by short name, as pushed by `hearth-cluster images`; empty before that."""
+        try:
+            found: dict[str, str] = json.loads((self.folder / "images.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    def settings(self) -> dict[str, Any]:
+        """What `up` was asked for: profile, provider, addresses. Empty if the cluster was never up."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "cluster.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def save_settings(self, settings: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.folder / "cluster.json"
+        path.with_suffix(".tmp").write_text(json.dumps(settings, indent=2))
+        path.with_suffix(".tmp").rename(path)
+
+    def addresses(self) -> ControlPlaneAddresses | None:
+        """The recorded addresses, so that a second `up` finds the cluster where the first one put it."""
+        found = self.settings().get("addresses")
+        return None if found is None else ControlPlaneAddresses(**found)
+
+    def set_addresses(self, addresses: ControlPlaneAddresses) -> None:
+        self.save_settings({**self.settings(), "addresses": asdict(addresses)})
+
+    def owner(self) -> ProcessIdentity | None:
+        """The process for whose lifetime the cluster was made, if it was made for one."""
+        found = self.settings().get("owner")
+        return None if found is None else ProcessIdentity(**found)
+
+    def remove(self) -> None:
+        """Deletes the folder. The cluster's processes and mounts must be gone."""
+        shutil.rmtree(self.folder, ignore_errors=False)
+
+
+def all_clusters() -> list[ClusterState]:
+    """Every cluster that has a state folder, by name."""
+    try:
+        folders = sorted(path for path in clusters_dir().iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    return [ClusterState(path.name) for path in folders if _NAME.fullmatch(path.name)]

@@ -1,0 +1,88 @@
+"""Components: started once, known for good, ended for sure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hearth_cluster.errors import ClusterError
+from hearth_cluster.processes import Component, ProcessIdentity, Supervisor, run_checked
+
+SLEEP = Component("sleeper", ("/bin/sleep", "60"))
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Supervisor:
+    return Supervisor(tmp_path)
+
+
+def test_a_running_component_is_not_started_again(supervisor: Supervisor) -> None:
+    assert supervisor.ensure(SLEEP)
+    first = supervisor.identity("sleeper")
+    assert not supervisor.ensure(SLEEP)
+    assert supervisor.identity("sleeper") == first
+    supervisor.stop(["sleeper"])
+
+
+def test_a_component_that_was_killed_is_started_again(supervisor: Supervisor) -> None:
+    supervisor.ensure(SLEEP)
+    first = supervisor.identity("sleeper")
+    assert first is not None
+    os.kill(first.pid, signal.SIGKILL)
+    while first.alive():
+        time.sleep(0.01)
+    assert not supervisor.running("sleeper")
+    assert supervisor.ensure(SLEEP)
+    supervisor.stop(["sleeper"])
+
+
+def test_a_component_with_another_command_line_is_replaced(supervisor: Supervisor) -> None:
+    supervisor.ensure(SLEEP)
+    first = supervisor.identity("sleeper")
+    assert supervisor.ensure(Component("sleeper", ("/bin/sleep", "61")))
+    assert first is not None
+    assert not first.alive()
+    supervisor.stop(["sleeper"])
+
+
+def test_a_stopped_component_leaves_no_process_and_no_record(supervisor: Supervisor) -> None:
+    supervisor.ensure(SLEEP)
+    identity = supervisor.identity("sleeper")
+    supervisor.stop(["sleeper"])
+    assert identity is not None
+    assert not identity.alive()
+    assert supervisor.names() == []
+
+
+def test_a_component_that_ignores_sigterm_is_killed(supervisor: Supervisor) -> None:
+    script = "import signal,time; signal.signal(15, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
+    supervisor.ensure(Component("stubborn", (sys.executable, "-c", script)))
+    while "on" not in supervisor.tail("stubborn"):
+        time.sleep(0.02)
+    supervisor.stop(["stubborn"], seconds=0.2)
+    assert not supervisor.running("stubborn")
+
+
+def test_a_process_that_took_over_the_pid_is_not_ours() -> None:
+    own = ProcessIdentity.of(os.getpid())
+    assert own is not None
+    assert own.alive()
+    assert not ProcessIdentity(own.pid, own.start - 1, own.boot).alive()
+    assert not ProcessIdentity(own.pid, own.start, "another boot").alive()
+
+
+def test_a_component_that_ended_is_reported_with_its_last_words(supervisor: Supervisor) -> None:
+    supervisor.ensure(Component("brief", ("/bin/sh", "-c", "echo port is taken; exec sleep 0.1")))
+    while supervisor.running("brief"):
+        time.sleep(0.02)
+    with pytest.raises(ClusterError, match="port is taken"):
+        supervisor.require("brief")
+
+
+def test_a_failed_command_is_reported_with_what_it_printed() -> None:
+    with pytest.raises(ClusterError, match=r"`sh -c .*` failed \(3\): no luck"):
+        run_checked(["/bin/sh", "-c", "echo no luck >&2; exit 3"])
