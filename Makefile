@@ -53,3 +53,9 @@ cluster-status: setup ## clusters of this machine and their components
 
 cluster-env: setup ## eval "$$(make -s cluster-env)" points kubectl at it
 	@$(RUN) hearth-cluster env --name $(CLUSTER)
+
+demo: setup ## bring a private LLM to life on a local cluster, step by step
+	@$(RUN) python -m hearth_demo --name $(CLUSTER)
+
+demo-down: setup ## remove the demo's cluster and everything in it
+	@$(RUN) hearth-cluster down --name $(CLUSTER)

@@ -1,0 +1,133 @@
+"""What the demo does with the three resources, and what it measures on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from hearth_demo import questions, show
+from hearth_demo.install import ROOT
+from hearth_demo.kubectl import Kubectl, condition
+from hearth_demo.questions import Answer, Question
+from hearth_demo.steps import StepError, Steps
+
+RESOURCES = Path(__file__).resolve().parents[2] / "resources"
+DATA = ROOT / "examples" / "assistant-data"
+HANDBOOK = ROOT / "examples" / "handbook"
+SERVICE = "assistant"
+PORT = 8000
+
+
+def tell(steps: Steps, kubectl: Kubectl) -> None:
+    """Index, serve the base model, fine-tune, roll over, compare.
+
+    Raises StepError where a resource stalls or does not get ready in time.
+    """
+    asked = questions.read_questions(HANDBOOK / "qa.jsonl")
+    with steps.step("Documents and training rows go in; three resources are applied"):
+        _upload(kubectl)
+        for file in ("10-embedder.yaml", "20-handbook.yaml", "40-fine-tune.yaml"):
+            kubectl.apply(RESOURCES / file)
+        if not kubectl.get("llmservice", SERVICE):
+            kubectl.apply(RESOURCES / "30-assistant-base.yaml")
+    with steps.step("The handbook becomes an index, and the base model an endpoint"):
+        steps.wait("index", ready(kubectl, "vectorindex", "handbook"), timeout_seconds=1200)
+        steps.wait("endpoint", ready(kubectl, "llmservice", SERVICE), timeout_seconds=1200)
+        show.index(steps.console, kubectl.get("vectorindex", "handbook"))
+    with steps.step("The base model is fine-tuned and measured on rows it has not seen"):
+        steps.wait("training", trained(kubectl), timeout_seconds=3600)
+        show.evaluation(steps.console, kubectl.get("finetunejob", SERVICE))
+    record = _held_out_record()
+    with steps.step("The base model answers: handbook questions and one court record"):
+        base = _interview(steps.console, kubectl, asked, record)
+    with steps.step("The endpoint rolls over to the tuned model, and answers again"):
+        kubectl.apply(RESOURCES / "50-assistant-tuned.yaml")
+        steps.wait("rollout", ready(kubectl, "llmservice", SERVICE), timeout_seconds=1200)
+        tuned = _interview(steps.console, kubectl, asked, record)
+        show.comparison(steps.console, asked, base, tuned, record)
+
+
+def ready(kubectl: Kubectl, kind: str, name: str) -> Callable[[], tuple[bool, str]]:
+    """Looks whether the resource's present generation is Ready.
+
+    The returned function raises StepError as soon as the resource is stalled.
+    """
+
+    def look() -> tuple[bool, str]:
+        obj = kubectl.get(kind, name)
+        if not obj:
+            return False, "not there yet"
+        _raise_if_stalled(obj)
+        status, reason, message = condition(obj, "Ready")
+        return status == "True", f"{reason} {message}".strip()
+
+    return look
+
+
+def trained(kubectl: Kubectl) -> Callable[[], tuple[bool, str]]:
+    """Looks whether the fine-tuning is done; its progress is the text."""
+    done = ready(kubectl, "finetunejob", SERVICE)
+
+    def look() -> tuple[bool, str]:
+        finished, text = done()
+        progress = kubectl.get("finetunejob", SERVICE).get("status", {}).get("progress", {})
+        if finished or "step" not in progress:
+            return finished, text
+        return False, show.progress_line(progress)
+
+    return look
+
+
+def _raise_if_stalled(obj: dict[str, Any]) -> None:
+    status, reason, message = condition(obj, "Stalled")
+    if status == "True":
+        raise StepError(f"{obj['kind']} {obj['metadata']['name']} is stalled: {reason}: {message}")
+
+
+def _upload(kubectl: Kubectl) -> None:
+    kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kubectl.namespace}}))
+    kubectl.apply_config_map("handbook", sorted((HANDBOOK / "documents").iterdir()))
+    kubectl.apply_config_map("assistant-data", [DATA / "train.jsonl", DATA / "eval.jsonl"])
+
+
+def _held_out_record() -> dict[str, Any]:
+    rows = [json.loads(line) for line in (DATA / "eval.jsonl").read_text(encoding="utf-8").splitlines()]
+    record: dict[str, Any] = next(row for row in rows if row["messages"][-1]["content"].startswith("{"))
+    return record
+
+
+def _interview(
+    console: Console, kubectl: Kubectl, asked: list[Question], record: dict[str, Any]
+) -> tuple[list[Answer], str]:
+    with kubectl.forward(SERVICE, PORT) as url:
+        answers = [
+            questions.ask(url, SERVICE, question.text)
+            for question in track(asked, "      asking the handbook's questions", console=console, transient=True)
+        ]
+        return answers, _extract(url, record)
+
+
+def _extract(url: str, record: dict[str, Any]) -> str:
+    """The court record's JSON, asked for without retrieval."""
+    body = {"model": SERVICE, "messages": record["messages"][:-1], "hearth": {"rag": False}}
+    reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120)
+    reply.raise_for_status()
+    text: str = reply.json()["choices"][0]["message"]["content"]
+    return text
+
+
+def tell_how_to_go_on(console: Console, name: str, kubectl: Kubectl) -> None:
+    """What is running, how to talk to it and how to remove it."""
+    running = Table("kind", "name", "ready", title="Running now", title_justify="left")
+    for kind in ("llmservice", "vectorindex", "finetunejob"):
+        for obj in json.loads(kubectl.run("get", kind, "-o", "json"))["items"]:
+            running.add_row(obj["kind"], obj["metadata"]["name"], " ".join(condition(obj, "Ready")[:2]))
+    console.print(running)
+    show.how_to_ask(console, name, kubectl.namespace, SERVICE, PORT)
