@@ -1,0 +1,23 @@
+"""The `hearth` command line: one typer application that each command registers with."""
+
+from __future__ import annotations
+
+import typer
+
+from hearth.cli.run import run
+
+app = typer.Typer(
+    name="hearth",
+    help="Fine-tune, index and serve your own language models on Kubernetes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def hearth() -> None:
+    """Fine-tune, index and serve your own language models on Kubernetes."""
+
+
+app.command("run")(run)

@@ -1,0 +1,65 @@
+"""`hearth run`: the operator, in a pod or beside a kubeconfig."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hearth.kube.credentials import Credentials, CredentialsError, load
+from hearth.kube.errors import ApiError, ConnectionFailedError
+from hearth.kube.http_api import HttpApi
+from hearth.kube.lease import LeadershipLostError
+from hearth.kube.transport import Transport
+from hearth.plan.settings import Settings
+from hearth.runtime.kinds import KINDS
+from hearth.runtime.logs import set_up
+from hearth.runtime.metrics import Metrics
+from hearth.runtime.operator import MissingCrdsError, Operator, Options
+from hearth.runtime.settings_file import SettingsError, read_settings
+
+
+def run(
+    settings: Annotated[Path, typer.Option(envvar="HEARTH_SETTINGS", help="YAML file with images and addresses.")],
+    kubeconfig: Annotated[Path | None, typer.Option(help="Default: KUBECONFIG, then the pod's account.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    namespace: Annotated[list[str] | None, typer.Option("--namespace", "-n", help="Serve only these.")] = None,
+    leader_election: Annotated[bool, typer.Option(help="Hold a Lease, so that one replica of several works.")] = True,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Resources worked on at a time.")] = 8,
+    probe_host: Annotated[str, typer.Option(help="Address of /livez, /readyz and /metrics.")] = "127.0.0.1",
+    probe_port: Annotated[int, typer.Option(help="Port of /livez, /readyz and /metrics; 0 picks one.")] = 8080,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[str, typer.Option(help="json or text.")] = "json",
+) -> None:
+    """Run the operator until it is told to stop."""
+    set_up(log_level, as_json=log_format == "json")
+    options = Options(
+        identity=f"{os.environ.get('HOSTNAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}",
+        namespaces=tuple(namespace or ()),
+        leader_election=leader_election,
+        workers=workers,
+        probe_host=probe_host,
+        probe_port=probe_port,
+    )
+    try:
+        asyncio.run(_serve(load(kubeconfig, context), read_settings(settings), options))
+    except (CredentialsError, SettingsError, MissingCrdsError, LeadershipLostError) as error:
+        raise _ended(str(error)) from error
+    except (ApiError, ConnectionFailedError) as error:
+        raise _ended(f"the Kubernetes API: {error}") from error
+
+
+async def _serve(credentials: Credentials, settings: Settings, options: Options) -> None:
+    metrics = Metrics()
+    async with Transport(credentials, metrics.count_request, user_agent="hearth-operator") as transport:
+        await Operator(HttpApi(transport), credentials, settings, KINDS, options, metrics).run()
+
+
+def _ended(message: str) -> typer.Exit:
+    typer.echo(f"hearth: {message}", err=True)
+    return typer.Exit(1)

@@ -1,0 +1,175 @@
+"""Where the API server is and how to prove who asks: from a kubeconfig, or from the pod's service account.
+
+A token file is read again every minute, because the kubelet rotates it (projected tokens, an hour by default).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hearth.api.base import Json
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+TOKEN_AGE = 60.0
+"""Seconds after which a token is read anew; client-go uses the same."""
+
+
+class CredentialsError(Exception):
+    """No usable credentials; the message says where they were looked for and what to do."""
+
+
+@dataclass(slots=True)
+class Credentials:
+    """One cluster and one identity."""
+
+    server: str
+    namespace: str = "default"
+    ca_file: str | None = None
+    ca_data: bytes | None = None
+    verify: bool = True
+    server_name: str | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+    token_source: Callable[[], str] | None = None
+    in_cluster: bool = False
+    _token: str | None = field(default=None, repr=False)
+    _read_at: float = 0.0
+
+    def token(self) -> str | None:
+        """The bearer token of now, or None where a certificate or nothing identifies the caller."""
+        if self.token_source is None:
+            return None
+        if self._token is None or time.monotonic() - self._read_at > TOKEN_AGE:
+            self._token, self._read_at = self.token_source(), time.monotonic()
+        return self._token
+
+    def forget_token(self) -> None:
+        """Makes the next `token()` read it anew: called after a 401."""
+        self._token = None
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A TLS context that trusts the cluster's authority and presents the client certificate, if any."""
+        cadata = self.ca_data.decode() if self.ca_data else None
+        context = ssl.create_default_context(cafile=self.ca_file, cadata=cadata)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate and self.key:
+            with ExitStack() as stack:
+                # The ssl module loads certificates from files only.
+                chain = stack.enter_context(tempfile.NamedTemporaryFile())
+                key = stack.enter_context(tempfile.NamedTemporaryFile())
+                chain.write(self.certificate)
+                key.write(self.key)
+                chain.flush()
+                key.flush()
+                context.load_cert_chain(chain.name, key.name)
+        return context
+
+
+def load(kubeconfig: Path | None = None, context: str | None = None) -> Credentials:
+    """Credentials from `kubeconfig`, else KUBECONFIG, else the pod's service account, else ~/.kube/config."""
+    if kubeconfig is None and os.environ.get("KUBECONFIG"):
+        kubeconfig = Path(os.environ["KUBECONFIG"].split(os.pathsep)[0])
+    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ and (SERVICE_ACCOUNT / "token").exists():
+        return from_service_account(os.environ)
+    if kubeconfig is None:
+        kubeconfig = Path.home() / ".kube" / "config"
+    if not kubeconfig.exists():
+        raise CredentialsError(
+            f"found no kubeconfig at {kubeconfig} and no service account of a pod; "
+            "pass --kubeconfig FILE or set KUBECONFIG"
+        )
+    return from_kubeconfig(kubeconfig, context)
+
+
+def from_service_account(env: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Credentials:
+    """The identity that the kubelet mounts into every pod that asks for it."""
+    host, port = env["KUBERNETES_SERVICE_HOST"], env.get("KUBERNETES_SERVICE_PORT", "443")
+    host = f"[{host}]" if ":" in host else host
+    return Credentials(
+        server=f"https://{host}:{port}",
+        namespace=(folder / "namespace").read_text().strip(),
+        ca_file=str(folder / "ca.crt"),
+        token_source=lambda: (folder / "token").read_text().strip(),
+        in_cluster=True,
+    )
+
+
+def from_kubeconfig(path: Path, context: str | None = None) -> Credentials:
+    """The named context of a kubeconfig, else its current one."""
+    config: Json = yaml.safe_load(path.read_text()) or {}
+    name = context or config.get("current-context")
+    chosen = _named(config, "contexts", name, "context", path)
+    cluster = _named(config, "clusters", chosen.get("cluster"), "cluster", path)
+    user = _named(config, "users", chosen["user"], "user", path) if chosen.get("user") else {}
+    base = path.parent
+    ca = _bytes(cluster, "certificate-authority", base)
+    return Credentials(
+        server=cluster["server"].rstrip("/"),
+        namespace=chosen.get("namespace") or "default",
+        ca_data=ca,
+        verify=not cluster.get("insecure-skip-tls-verify", False),
+        server_name=cluster.get("tls-server-name"),
+        certificate=_bytes(user, "client-certificate", base),
+        key=_bytes(user, "client-key", base),
+        token_source=_token_source(user, base),
+    )
+
+
+def _named(config: Json, section: str, name: str | None, field_name: str, path: Path) -> Json:
+    for entry in config.get(section) or []:
+        if entry.get("name") == name:
+            found: Json = entry.get(field_name) or {}
+            return found
+    known = ", ".join(str(e.get("name")) for e in config.get(section) or []) or "none"
+    raise CredentialsError(f"{path}: {section} has no entry named {name!r} (found: {known})")
+
+
+def _bytes(entry: Json, name: str, base: Path) -> bytes | None:
+    if entry.get(f"{name}-data"):
+        return base64.b64decode(str(entry[f"{name}-data"]))
+    if entry.get(name):
+        return (base / str(entry[name])).read_bytes()
+    return None
+
+
+def _token_source(user: Json, base: Path) -> Callable[[], str] | None:
+    if user.get("tokenFile"):
+        file = base / user["tokenFile"]
+        return lambda: file.read_text().strip()
+    if user.get("token"):
+        token = str(user["token"])
+        return lambda: token
+    if user.get("exec"):
+        command: Json = user["exec"]
+        return lambda: _exec_token(command)
+    return None
+
+
+def _exec_token(command: Json) -> str:
+    """Runs a credential plugin (client.authentication.k8s.io), as the cloud providers' kubeconfigs ask."""
+    env = {**os.environ, **{e["name"]: e["value"] for e in command.get("env") or []}}
+    env["KUBERNETES_EXEC_INFO"] = json.dumps(
+        {"apiVersion": command["apiVersion"], "kind": "ExecCredential", "spec": {"interactive": False}}
+    )
+    argv = [command["command"], *(command.get("args") or [])]
+    try:
+        done = subprocess.run(argv, env=env, capture_output=True, check=True, timeout=60)
+        answer: Any = json.loads(done.stdout)
+        return str(answer["status"]["token"])
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        raise CredentialsError(f"credential plugin {argv[0]} gave no token: {error}") from error

@@ -1,0 +1,221 @@
+"""Performs a plan: writes the difference between what is desired and what is live, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from hearth.api.base import Json
+from hearth.kube.api import CREATE_ONLY, Api
+from hearth.kube.cache import KIND_LABEL, MANAGED_BY, MANAGER, NAME_LABEL, WatchCache
+from hearth.kube.comparison import difference, digest, same_status
+from hearth.kube.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from hearth.kube.problems import Problem, child_refused, name_taken, with_problems
+from hearth.kube.resources import ResourceTable
+from hearth.kube.store import controller_of, version_of
+from hearth.plan.world import Action, Delete, ObjectKey, Plan, key_of
+
+log = logging.getLogger(__name__)
+
+CHILDREN = "hearth/children"
+STATUS = "hearth/status"
+APPLIED_HASH = "hearth.dev/applied-hash"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What performing a plan came to."""
+
+    writes: int = 0
+    skipped: int = 0
+    """Children that were already as desired."""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """An apply that was accepted and yet does not read back as it was sent."""
+
+    desired: str
+    version: int
+
+
+class Executor:
+    """Performs plans by server-side apply.
+
+    Three rules keep it from harm. An object that is not in the cache is applied with "must not exist"; one that is,
+    with its uid as precondition; and one whose controller is not our owner is never written at all.
+    """
+
+    def __init__(self, api: Api, table: ResourceTable, cache: WatchCache, clock: Callable[[], datetime]) -> None:
+        self._api = api
+        self._table = table
+        self._cache = cache
+        self._clock = clock
+        self._settled: dict[ObjectKey, _Settled] = {}
+        self._taken: set[ObjectKey] = set()
+
+    async def execute(self, owner: Json, plan: Plan) -> Outcome:
+        """Writes children and status. Raises `ApiError` for what is worth another try."""
+        outcome = Outcome()
+        if plan.status_first:
+            outcome.writes += await self.write_status(owner, plan.status)
+        problems: list[Problem] = []
+        for action in plan.actions:
+            problem = await self._perform(owner, action, outcome)
+            if problem is not None:
+                problems.append(problem)
+        status = with_problems(plan.status, owner, problems, self._clock()) if problems else plan.status
+        if problems or not plan.status_first:
+            outcome.writes += await self.write_status(owner, status)
+        outcome.problems = tuple(problems)
+        return outcome
+
+    async def write_status(self, owner: Json, status: Json) -> int:
+        """Writes the status if it differs from the live one; returns the number of writes."""
+        key, uid = key_of(owner), owner["metadata"]["uid"]
+        live = self._cache.store.get(key)
+        if live is None or live["metadata"]["uid"] != uid or same_status(status, live.get("status") or {}):
+            return 0
+        desired = digest(status)
+        if self._settled.get(key) == _Settled(desired, version_of(live)):
+            return 0
+        body = {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "status": status,
+        }
+        try:
+            written = await self._api.apply_status(self._table.of(key.kind), body, STATUS)
+        except (NotFoundError, InvalidError) as error:
+            if isinstance(error, NotFoundError) or _is_uid_mismatch(error):
+                return 0  # the owner is gone; its deletion is on its way through the watch
+            raise
+        told = written.get("status") or {}
+        self._settle(key, desired, written, None if same_status(status, told) else ".status")
+        return 1
+
+    async def _perform(self, owner: Json, action: Action, outcome: Outcome) -> Problem | None:
+        if isinstance(action, Delete):
+            outcome.writes += await self._delete(owner, action)
+            return None
+        desired = stamped(owner, action.obj)
+        key = key_of(desired)
+        live = await self._live(key)
+        try:
+            if live is None:
+                live = await self._create(desired)
+                if live is None:
+                    outcome.writes += 1
+                    return None
+            return await self._update(owner, desired, live, outcome)
+        except (InvalidError, ForbiddenError) as error:
+            if _is_uid_mismatch(error):
+                raise ConflictError(409, "Conflict", error.message) from error
+            return child_refused(key, error.message)
+
+    async def _live(self, key: ObjectKey) -> Json | None:
+        live = self._cache.store.get(key)
+        if live is not None or key not in self._taken:
+            return live
+        # The name was somebody else's the last time. Asking is cheaper than being refused again.
+        try:
+            return await self._api.get(self._table.of(key.kind), key.namespace, key.name)
+        except NotFoundError:
+            self._taken.discard(key)
+            return None
+
+    async def _create(self, desired: Json) -> Json | None:
+        """Creates the object; returns the one that has the name already, if so."""
+        key = key_of(desired)
+        resource = self._table.of(key.kind)
+        body = {**desired, "metadata": {**desired["metadata"], "resourceVersion": CREATE_ONLY}}
+        try:
+            written = await self._api.apply(resource, body, CHILDREN)
+        except ConflictError:
+            return await self._api.get(resource, key.namespace, key.name)
+        self._settle(key, _hash_of(desired), written, difference(desired, written))
+        return None
+
+    async def _update(self, owner: Json, desired: Json, live: Json, outcome: Outcome) -> Problem | None:
+        key, controller = key_of(desired), controller_of(live)
+        if controller is None or controller["uid"] != owner["metadata"]["uid"]:
+            self._taken.add(key)
+            return name_taken(key, key_of(owner), controller)
+        self._taken.discard(key)
+        where = difference(desired, live)
+        known = self._settled.get(key)
+        if where is None or known == _Settled(_hash_of(desired), version_of(live)):
+            outcome.skipped += 1
+            return None
+        if live["metadata"].get("deletionTimestamp"):
+            return None  # it comes back under the same name once it is gone; the watch will tell
+        log.debug("applying %s %s: %s differs", key.kind, key.name, where)
+        body = {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
+        written = await self._api.apply(self._table.of(key.kind), body, CHILDREN)
+        outcome.writes += 1
+        self._settle(key, _hash_of(desired), written, difference(desired, written))
+        return None
+
+    async def _delete(self, owner: Json, action: Delete) -> int:
+        live = self._cache.store.get(action.key)
+        if live is None or live["metadata"]["uid"] != action.uid or live["metadata"].get("deletionTimestamp"):
+            return 0
+        controller = controller_of(live)
+        if controller is None or controller["uid"] != owner["metadata"]["uid"]:
+            return 0
+        key = action.key
+        resource = self._table.of(key.kind)
+        await self._api.delete(resource, key.namespace, key.name, action.uid, action.propagation)
+        return 1
+
+    def _settle(self, key: ObjectKey, desired: str, written: Json, where: str | None) -> None:
+        """Reads our own write back into the cache, and remembers it if the server keeps it otherwise than sent."""
+        self._cache.put_own(written)
+        if where is None:
+            self._settled.pop(key, None)
+        else:
+            log.warning("%s %s was applied and yet differs at %s; left so", key.kind, key.name, where)
+            self._settled[key] = _Settled(desired, version_of(written))
+
+
+def stamped(owner: Json, obj: Json) -> Json:
+    """A child as it is applied: in the owner's namespace, owned, labelled, and with the digest of itself."""
+    meta = obj["metadata"]
+    owned: Json = {
+        **obj,
+        "metadata": {
+            **meta,
+            "namespace": owner["metadata"]["namespace"],
+            "labels": {
+                **meta.get("labels", {}),
+                MANAGED_BY: MANAGER,
+                KIND_LABEL: owner["kind"],
+                NAME_LABEL: owner["metadata"]["name"],
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": owner["apiVersion"],
+                    "kind": owner["kind"],
+                    "name": owner["metadata"]["name"],
+                    "uid": owner["metadata"]["uid"],
+                    "controller": True,
+                }
+            ],
+        },
+    }
+    owned["metadata"]["annotations"] = {**meta.get("annotations", {}), APPLIED_HASH: digest(owned)}
+    return owned
+
+
+def _hash_of(desired: Json) -> str:
+    found: str = desired["metadata"]["annotations"][APPLIED_HASH]
+    return found
+
+
+def _is_uid_mismatch(error: Exception) -> bool:
+    # The server answers a wrong uid precondition with 422 "metadata.uid: Invalid value: … field is immutable".
+    return isinstance(error, InvalidError) and "metadata.uid" in error.message

@@ -1,0 +1,141 @@
+"""Objects that plans ask for by name and that no watch of ours holds: a user's ConfigMap, claim, Secret, StorageClass.
+
+They are read one by one and remembered. ConfigMaps and claims are remembered until a watch on metadata says that they
+changed; the rest, which is not watched (nobody wants an operator that reads every Secret), for a while.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hearth.api.base import Json
+from hearth.kube.api import Api
+from hearth.kube.cache import WatchCache
+from hearth.kube.errors import NotFoundError
+from hearth.kube.reflector import Known
+from hearth.kube.resources import APPLIED, CLAIM, CONFIG_MAP, FOLLOWED, ResourceTable
+from hearth.plan.world import ObjectKey, key_of
+
+WATCHED_METADATA = (CONFIG_MAP, CLAIM)
+FOUND_FOR = 300.0
+"""Seconds for which an object that is not watched is taken to be unchanged."""
+MISSING_FOR = 10.0
+"""Seconds after which an object that is not watched and was not there is asked for again."""
+
+_WATCHED_KINDS = frozenset(r.kind for r in WATCHED_METADATA)
+_STORED_KINDS = frozenset(r.kind for r in (*APPLIED, *FOLLOWED))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    blob: bytes
+    version: int
+    read_at: float
+
+
+class Lookups:
+    """Reads and remembers. Also the sink of the reflectors that watch metadata only."""
+
+    def __init__(
+        self, api: Api, table: ResourceTable, cache: WatchCache, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._api = api
+        self._table = table
+        self._cache = cache
+        self._clock = clock
+        self._answers: dict[ObjectKey, _Answer] = {}
+        self._asking: set[ObjectKey] = set()
+        self._overtaken: set[ObjectKey] = set()
+
+    async def related(self, needs: Iterable[ObjectKey]) -> dict[ObjectKey, Json | None]:
+        """Each needed object, or None where it does not exist."""
+        return {key: await self._one(key) for key in sorted(needs)}
+
+    def ask_again_in(self, related: dict[ObjectKey, Json | None]) -> float | None:
+        """Seconds until an answer that no watch keeps fresh should be asked for again; None if all are watched."""
+        waits = [
+            MISSING_FOR if obj is None else FOUND_FOR
+            for key, obj in related.items()
+            if key.kind not in _WATCHED_KINDS and key.kind not in self._cache.kinds and key.kind not in _STORED_KINDS
+        ]
+        return min(waits, default=None)
+
+    def put(self, obj: Json) -> object:
+        """A watch on metadata saw this version of an object."""
+        key = key_of(obj)
+        known = self._answers.get(key)
+        if known is not None and known.version >= int(obj["metadata"]["resourceVersion"]):
+            return None
+        self._outdated(key)
+        return None
+
+    def remove(self, key: ObjectKey, uid: str = "") -> None:  # noqa: ARG002 - the protocol's arguments
+        """A watch on metadata saw that an object is gone."""
+        self._outdated(key)
+
+    def known(self, kind: str, namespace: str) -> list[Known]:  # noqa: ARG002 - the protocol's arguments
+        """Nothing: answers are dropped, not compared, after a gap."""
+        return []
+
+    def outdated_kind(self, kind: str) -> None:
+        """A watch on metadata had a gap: nothing that is remembered of the kind can be trusted."""
+        for key in [k for k in self._answers if k.kind == kind]:
+            del self._answers[key]
+        self._overtaken |= {k for k in self._asking if k.kind == kind}
+        self._cache.wake_needing_kind(kind)
+
+    def _outdated(self, key: ObjectKey) -> None:
+        self._answers.pop(key, None)
+        if key in self._asking:
+            self._overtaken.add(key)
+        self._cache.wake_needing(key)
+
+    async def _one(self, key: ObjectKey) -> Json | None:
+        stored = self._cache.store.get(key)
+        if stored is not None or key.kind in self._cache.kinds:
+            return stored
+        known = self._answers.get(key)
+        if known is not None and self._is_fresh(key, known):
+            return _decode(known)
+        return await self._ask(key)
+
+    def _is_fresh(self, key: ObjectKey, answer: _Answer) -> bool:
+        if key.kind in _WATCHED_KINDS:
+            return True
+        lasts = FOUND_FOR if answer.blob else MISSING_FOR
+        # A little early, so that a wake-up planned for that moment does ask.
+        return self._clock() - answer.read_at < lasts * 0.9
+
+    async def _ask(self, key: ObjectKey) -> Json | None:
+        self._asking.add(key)
+        try:
+            obj: Json | None = await self._api.get(self._table.of(key.kind), key.namespace, key.name)
+        except NotFoundError:
+            obj = None
+        finally:
+            self._asking.discard(key)
+        if key in self._overtaken:
+            # It changed while it was read; the owner has been woken and will ask once more.
+            self._overtaken.discard(key)
+            return obj
+        self._answers[key] = _answer(obj, self._clock())
+        return obj
+
+
+def _answer(obj: Json | None, now: float) -> _Answer:
+    if obj is None:
+        return _Answer(b"", 0, now)
+    obj["metadata"].pop("managedFields", None)
+    data = json.dumps(obj, separators=(",", ":")).encode()
+    return _Answer(zlib.compress(data), int(obj["metadata"]["resourceVersion"]), now)
+
+
+def _decode(answer: _Answer) -> Json | None:
+    if not answer.blob:
+        return None
+    obj: Json = json.loads(zlib.decompress(answer.blob))
+    return obj

@@ -1,0 +1,78 @@
+"""What the operator itself has to say in a status, whatever the kind: a name is taken, a child is refused, a bug."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hearth.api.base import Json
+from hearth.plan.conditions import Condition, merge, stalled
+from hearth.plan.world import ObjectKey
+
+PAUSED = Condition(
+    "Paused",
+    "True",
+    "ReconcileDisabled",
+    "The annotation hearth.dev/reconcile is set to disabled: nothing is changed until it is removed.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an action of a plan could not be performed, and will not be by trying harder."""
+
+    reason: str
+    message: str
+
+
+def name_taken(child: ObjectKey, owner: ObjectKey, controller: Json | None) -> Problem:
+    """Somebody else's object has the name of a child."""
+    whose = f"controlled by {controller['kind']} {controller['name']}" if controller else "not controlled by anything"
+    return Problem(
+        "NameTaken",
+        f"{child.kind} {child.name} exists already and is {whose}; it was left as it is. "
+        f"Delete or rename it, or give this {owner.kind} another name.",
+    )
+
+
+def child_refused(child: ObjectKey, message: str) -> Problem:
+    """The API server, an admission policy or a quota does not accept a child."""
+    return Problem("ChildRefused", f"The API server refused {child.kind} {child.name}: {message}")
+
+
+def with_problems(status: Json, owner: Json, problems: Sequence[Problem], now: datetime) -> Json:
+    """The planned status, with Ready, Reconciling and Stalled telling of the problems instead."""
+    message = " ".join(problem.message for problem in problems)
+    return _with_conditions(status, owner, stalled(problems[0].reason, message), now)
+
+
+def internal_error(owner: Json, error: BaseException, now: datetime) -> Json:
+    """The status that stands, with Stalled=True: the plan failed, and what runs was not touched."""
+    reason = "InternalError"
+    message = (
+        f"{type(error).__name__}: {error}. This is a bug in Hearth: please report it with the operator's log. "
+        "What runs was left as it is; the operator tries again, at most every five minutes."
+    )
+    wanted = (
+        Condition("Reconciling", "False", reason),
+        Condition("Stalled", "True", reason, message),
+    )
+    return _with_conditions(_standing(owner), owner, wanted, now)
+
+
+def paused(owner: Json, now: datetime) -> Json:
+    """The status that stands, with the condition Paused."""
+    return _with_conditions(_standing(owner), owner, (PAUSED,), now)
+
+
+def _standing(owner: Json) -> Json:
+    return dict(owner.get("status") or {})
+
+
+def _with_conditions(status: Json, owner: Json, wanted: Sequence[Condition], now: datetime) -> Json:
+    live = (owner.get("status") or {}).get("conditions") or []
+    fresh = merge(live, wanted, owner["metadata"].get("generation", 0), now)
+    replaced = {condition["type"] for condition in fresh}
+    others = [c for c in status.get("conditions") or () if c["type"] not in replaced]
+    return {**status, "conditions": [*fresh, *others]}

@@ -1,0 +1,139 @@
+"""The work queue: keys, not events. A key waits at most once, is worked on by one worker at a time, and comes back
+later and later the more often it fails.
+
+The semantics are those of client-go's rate-limiting workqueue; full jitter is added, and the cap is 300 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hearth.kube.retry import Backoff
+from hearth.plan.world import ObjectKey
+
+FAILURES = Backoff(first=0.005, cap=300.0)
+"""First and longest delay after failures in a row, in seconds."""
+
+AFTER_CHANGE = 1.0
+"""Longest delay, in seconds, after a failure during which the object or its surroundings changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Figures for the metrics. Seconds."""
+
+    depth: int
+    """Keys that are due and wait for a worker."""
+    waiting: int
+    """Keys whose time has not come."""
+    in_work: int
+    oldest_age: float
+    """How long the oldest due key has been waiting."""
+
+
+class WorkQueue:
+    """A coalescing queue of keys with due times. Not thread-safe: for one event loop."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+        backoff: Backoff = FAILURES,
+    ) -> None:
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 - spreads retries in time
+        self._backoff = backoff
+        self._due: dict[ObjectKey, float] = {}
+        self._heap: list[tuple[float, ObjectKey]] = []
+        self._in_work: set[ObjectKey] = set()
+        self._dirty: dict[ObjectKey, float] = {}
+        self._failures: dict[ObjectKey, int] = {}
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    def add(self, key: ObjectKey, delay: float = 0.0) -> None:
+        """Makes the key due in `delay` seconds, or keeps an earlier due time."""
+        due = self._clock() + delay
+        if key in self._in_work:
+            self._dirty[key] = min(due, self._dirty.get(key, due))
+            return
+        known = self._due.get(key)
+        if known is None or due < known:
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, key))
+            self._changed.set()
+
+    def pop(self) -> ObjectKey | None:
+        """A due key, now in work until `done`; None if none is due."""
+        now = self._clock()
+        while self._heap and self._heap[0][0] <= now:
+            due, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self._in_work.add(key)
+                return key
+        return None
+
+    async def get(self) -> ObjectKey | None:
+        """The next due key, waiting for one; None once the queue is closed."""
+        while not self._closed:
+            if (key := self.pop()) is not None:
+                return key
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self._until_next()):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        self._changed.set()
+        return None
+
+    def done(self, key: ObjectKey) -> None:
+        """Ends the work on a key. If it was added meanwhile, it waits again."""
+        self._in_work.discard(key)
+        if (due := self._dirty.pop(key, None)) is not None:
+            self.add(key, max(0.0, due - self._clock()))
+
+    def failed(self, key: ObjectKey) -> float:
+        """Ends the work on a key that failed and brings it back after a growing delay, which is returned."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = self._backoff.delay(failures, self._rng)
+        if self._dirty.pop(key, None) is not None:
+            # What happened meanwhile may be the cure, but an object that fails on every event must not spin.
+            delay = min(delay, AFTER_CHANGE)
+        self._in_work.discard(key)
+        self.add(key, delay)
+        return delay
+
+    def forget(self, key: ObjectKey) -> None:
+        """Forgets past failures: called after a success, and when the spec changed."""
+        self._failures.pop(key, None)
+
+    def failures(self, key: ObjectKey) -> int:
+        """How often in a row the key has failed."""
+        return self._failures.get(key, 0)
+
+    def next_due(self) -> float | None:
+        """When the next waiting key is due, by the queue's clock; None if nothing waits."""
+        return min(self._due.values(), default=None)
+
+    def state(self) -> QueueState:
+        """Figures for the metrics."""
+        now = self._clock()
+        due = [when for when in self._due.values() if when <= now]
+        return QueueState(len(due), len(self._due) - len(due), len(self._in_work), now - min(due, default=now))
+
+    def close(self) -> None:
+        """Lets every waiting `get` return None."""
+        self._closed = True
+        self._changed.set()
+
+    def _until_next(self) -> float | None:
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None

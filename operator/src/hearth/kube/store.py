@@ -1,0 +1,178 @@
+"""A compact memory of objects: each is kept as compressed JSON and decoded only when somebody looks.
+
+Ten thousand decoded objects take some 300 MB as Python dicts. Objects of one kind look alike, so the first one of each
+kind serves as the compressor's dictionary for the rest, which leaves a few hundred bytes of each.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from hearth.api.base import Json
+from hearth.plan.world import ObjectKey, key_of
+
+
+class Change(Enum):
+    """What a `put` did."""
+
+    ADDED = "added"
+    """The object was not known, or is a new one of an old name."""
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    """Only its resourceVersion or its managedFields differ."""
+    STALE = "stale"
+    """Older than what is known: ignored."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One stored object and what is asked of it without decoding."""
+
+    uid: str
+    version: int
+    controller: str
+    """uid of the controller owner; empty if none."""
+    checksum: int
+    blob: bytes
+
+
+class Codec:
+    """Compresses the objects of one kind, with the first of them as the dictionary."""
+
+    __slots__ = ("_dictionary",)
+
+    def __init__(self) -> None:
+        self._dictionary = b""
+
+    def encode(self, data: bytes) -> bytes:
+        """Compressed `data`."""
+        if not self._dictionary:
+            # zlib looks back 32 KiB at most.
+            self._dictionary = data[-32_768:]
+        pack = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_DEFAULT_STRATEGY, self._dictionary)
+        return pack.compress(data) + pack.flush()
+
+    def decode(self, blob: bytes) -> bytes:
+        """What `encode` was given."""
+        unpack = zlib.decompressobj(zdict=self._dictionary)
+        return unpack.decompress(blob)
+
+
+def version_of(obj: Json) -> int:
+    """The resourceVersion as a number: comparable within one cluster since Kubernetes 1.35 (KEP-5504), and before."""
+    return int(obj["metadata"].get("resourceVersion") or 0)
+
+
+def controller_of(obj: Json) -> Json | None:
+    """The controller owner reference, if the object has one."""
+    return next((r for r in obj["metadata"].get("ownerReferences") or () if r.get("controller")), None)
+
+
+class ObjectStore:
+    """Objects by key, by uid and by the uid of their controller."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ObjectKey, Entry] = {}
+        self._by_uid: dict[str, ObjectKey] = {}
+        self._by_controller: dict[str, set[ObjectKey]] = {}
+        self._codecs: dict[str, Codec] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def put(self, obj: Json) -> Change:
+        """Remembers the object, unless what is known of it is newer."""
+        key, version, uid = key_of(obj), version_of(obj), obj["metadata"].get("uid", "")
+        known = self._entries.get(key)
+        if known is not None and version < known.version:
+            return Change.STALE
+        data = _essence(obj)
+        checksum = zlib.crc32(data)
+        if known is not None and known.uid == uid:
+            known.version = version
+            if known.checksum == checksum:
+                return Change.UNCHANGED
+        controller = controller_of(obj)
+        if known is not None:
+            self._unindex(key, known)
+        entry = Entry(uid, version, controller["uid"] if controller else "", checksum, self._codec(key).encode(data))
+        self._entries[key] = entry
+        self._by_uid[uid] = key
+        if entry.controller:
+            self._by_controller.setdefault(entry.controller, set()).add(key)
+        return Change.ADDED if known is None or known.uid != uid else Change.CHANGED
+
+    def remove(self, key: ObjectKey, uid: str = "") -> Json | None:
+        """Forgets the object and returns it; None if it was not known (or only under another uid)."""
+        entry = self._entries.get(key)
+        if entry is None or (uid and entry.uid != uid):
+            return None
+        obj = self._decode(key, entry)
+        del self._entries[key]
+        self._unindex(key, entry)
+        return obj
+
+    def get(self, key: ObjectKey) -> Json | None:
+        """A fresh copy of the object."""
+        entry = self._entries.get(key)
+        return None if entry is None else self._decode(key, entry)
+
+    def uid(self, key: ObjectKey) -> str | None:
+        """The object's uid."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.uid
+
+    def version(self, key: ObjectKey) -> int:
+        """The object's resourceVersion; 0 where it is not known."""
+        entry = self._entries.get(key)
+        return 0 if entry is None else entry.version
+
+    def key_of_uid(self, uid: str) -> ObjectKey | None:
+        """Whose uid this is."""
+        return self._by_uid.get(uid)
+
+    def controller(self, key: ObjectKey) -> str:
+        """The uid of the object's controller; empty where there is none."""
+        entry = self._entries.get(key)
+        return "" if entry is None else entry.controller
+
+    def controlled_by(self, uid: str) -> list[ObjectKey]:
+        """The keys of the objects that this uid controls, in a fixed order."""
+        return sorted(self._by_controller.get(uid, ()))
+
+    def keys(self, kind: str, namespace: str = "") -> Iterator[ObjectKey]:
+        """The keys of one kind, of one namespace or of all."""
+        return iter([k for k in self._entries if k.kind == kind and namespace in ("", k.namespace)])
+
+    def objects(self, keys: Iterable[ObjectKey]) -> tuple[Json, ...]:
+        """Fresh copies of those that are known."""
+        return tuple(obj for key in keys if (obj := self.get(key)) is not None)
+
+    def _codec(self, key: ObjectKey) -> Codec:
+        return self._codecs.setdefault(key.kind, Codec())
+
+    def _decode(self, key: ObjectKey, entry: Entry) -> Json:
+        obj: Json = json.loads(self._codec(key).decode(entry.blob))
+        obj["metadata"]["resourceVersion"] = str(entry.version)
+        return obj
+
+    def _unindex(self, key: ObjectKey, entry: Entry) -> None:
+        self._by_uid.pop(entry.uid, None)
+        siblings = self._by_controller.get(entry.controller)
+        if siblings is not None:
+            siblings.discard(key)
+            if not siblings:
+                del self._by_controller[entry.controller]
+
+
+def _essence(obj: Json) -> bytes:
+    """The object without what changes when nothing does."""
+    meta = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "resourceVersion")}
+    return json.dumps({**obj, "metadata": meta}, separators=(",", ":"), sort_keys=True).encode()

@@ -1,0 +1,101 @@
+"""One pass over one resource: observe, plan, perform. Level-triggered: it does not matter what woke it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from hearth.api.base import Json
+from hearth.kube.cache import WatchCache
+from hearth.kube.events import Recorder
+from hearth.kube.executor import Executor
+from hearth.kube.lookups import Lookups
+from hearth.kube.problems import internal_error, paused
+from hearth.plan.world import ObjectKey, Plan, World
+
+log = logging.getLogger(__name__)
+
+PAUSE_ANNOTATION = "hearth.dev/reconcile"
+
+
+class PlanError(Exception):
+    """A plan raised: a bug, told in the resource's status and tried again ever more slowly."""
+
+
+class RefusedError(Exception):
+    """Some action of a plan cannot be performed for now; the resource's status says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass did."""
+
+    writes: int = 0
+    skipped: int = 0
+    look_again: float | None = None
+    """Seconds after which to look again unasked."""
+
+
+class Reconciler:
+    """Runs plans."""
+
+    def __init__(
+        self,
+        cache: WatchCache,
+        lookups: Lookups,
+        executor: Executor,
+        recorder: Recorder,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cache = cache
+        self._lookups = lookups
+        self._executor = executor
+        self._recorder = recorder
+        self._clock = clock
+
+    async def reconcile(self, key: ObjectKey) -> Pass:
+        """Brings one resource closer to what its plan wants.
+
+        Raises `PlanError`, `RefusedError`, `ApiError` and `ConnectionFailedError`: each time the key should come back.
+        """
+        owner = self._cache.store.get(key)
+        if owner is None or owner["metadata"].get("deletionTimestamp"):
+            return Pass()  # the garbage collector removes the children
+        if (owner["metadata"].get("annotations") or {}).get(PAUSE_ANNOTATION) == "disabled":
+            return Pass(writes=await self._executor.write_status(owner, paused(owner, self._clock())))
+        related = await self._related(owner, key)
+        world = self._cache.observe(key, related)
+        if world is None:
+            return Pass()
+        plan = await self._plan(key, world)
+        outcome = await self._executor.execute(world.owner, plan)
+        if outcome.writes and plan.events:
+            # A converged resource is silent, so events travel only with a change.
+            await self._recorder.tell(world.owner, plan.events)
+        if outcome.problems:
+            raise RefusedError("; ".join(problem.message for problem in outcome.problems))
+        return Pass(outcome.writes, outcome.skipped, self._look_again(plan, related))
+
+    async def _related(self, owner: Json, key: ObjectKey) -> dict[ObjectKey, Json | None]:
+        try:
+            needs = self._cache.needs(key)
+        except Exception as error:  # any bug in a kind's code is told, and stops no other
+            raise await self._report(owner, error) from error
+        return await self._lookups.related(needs)
+
+    async def _plan(self, key: ObjectKey, world: World) -> Plan:
+        try:
+            return self._cache.kinds[key.kind].plan(world, self._clock())
+        except Exception as error:
+            raise await self._report(world.owner, error) from error
+
+    async def _report(self, owner: Json, error: Exception) -> PlanError:
+        await self._executor.write_status(owner, internal_error(owner, error, self._clock()))
+        return PlanError(f"{type(error).__name__}: {error}")
+
+    def _look_again(self, plan: Plan, related: dict[ObjectKey, Json | None]) -> float | None:
+        planned = plan.look_again.total_seconds() if plan.look_again is not None else None
+        delays = [d for d in (planned, self._lookups.ask_again_in(related)) if d is not None]
+        return min(delays, default=None)

@@ -1,0 +1,217 @@
+"""What is written, what is left alone, and what is told."""
+
+import pytest
+from fake_api import FakeApi
+from harness import Machine
+from hearth.kube.errors import ConflictError, InvalidError
+from hearth.plan.world import ObjectKey
+from widget import config_map, widget, widget_key
+
+TEXT = ObjectKey("ConfigMap", "default", "w-text")
+RUN = ObjectKey("Deployment", "default", "w-run")
+
+
+@pytest.fixture
+async def machine() -> Machine:
+    machine = Machine(FakeApi())
+    machine.api.put(widget("w"))
+    await machine.relist()
+    return machine
+
+
+def make_available(machine: Machine, replicas: int = 1) -> None:
+    machine.api.edit(RUN, lambda obj: obj.update(status={"availableReplicas": replicas}))
+
+
+async def test_a_resource_costs_its_children_and_two_status_writes(machine: Machine) -> None:
+    await machine.settle()
+    make_available(machine)
+    await machine.converge()
+    verbs = [verb for verb, _ in machine.api.writes]
+    assert sorted(verbs) == ["apply", "apply", "apply_status", "apply_status"]
+
+
+async def test_children_are_owned_and_labelled(machine: Machine) -> None:
+    await machine.settle()
+    meta = machine.api.live(TEXT)["metadata"]
+    assert meta["ownerReferences"] == [
+        {
+            "apiVersion": "hearth.dev/v1alpha1",
+            "kind": "Widget",
+            "name": "w",
+            "uid": machine.live("Widget", "w")["metadata"]["uid"],
+            "controller": True,
+        }
+    ]
+    assert meta["labels"] == {
+        "app.kubernetes.io/managed-by": "hearth",
+        "hearth.dev/kind": "Widget",
+        "hearth.dev/name": "w",
+    }
+
+
+async def test_looking_again_at_a_converged_resource_writes_nothing(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.writes.clear()
+    for _ in range(2):
+        machine.queue.add(widget_key("w"))
+        await machine.settle()
+    assert machine.api.writes == []
+
+
+async def test_a_restart_writes_nothing(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.writes.clear()
+    again = Machine(machine.api)
+    await again.relist()
+    await again.settle()
+    assert machine.api.writes == []
+
+
+async def test_a_child_edited_by_somebody_is_put_right_with_one_write(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.writes.clear()
+    machine.api.edit(RUN, lambda obj: obj["spec"].update(replicas=7))
+    await machine.converge()
+    assert machine.api.writes == [("apply", RUN)]
+    assert machine.api.live(RUN)["spec"]["replicas"] == 1
+
+
+async def test_what_somebody_adds_beside_ours_is_left_alone(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.writes.clear()
+    machine.api.edit(RUN, lambda obj: obj["metadata"].setdefault("annotations", {}).update(team="blue"))
+    await machine.converge()
+    assert machine.api.writes == []
+
+
+async def test_a_field_that_is_no_longer_wanted_goes_away(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].update(text="goodbye"))
+    await machine.converge()
+    assert machine.api.live(TEXT)["data"] == {"goodbye": "yes"}
+
+
+async def test_a_child_deleted_by_somebody_comes_back(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.remove(TEXT)
+    await machine.converge()
+    assert TEXT in machine.api.objects
+
+
+async def test_a_foreign_object_of_the_same_name_is_never_written_and_told_of() -> None:
+    machine = Machine(FakeApi())
+    foreign = machine.api.put({**config_map("w", "mine"), "metadata": {"name": "w-text", "namespace": "default"}})
+    machine.api.put(widget("w"))
+    await machine.relist()
+    for _ in range(3):
+        machine.clock.seconds += 400
+        await machine.settle()
+    assert machine.api.live(TEXT) == foreign
+    conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
+    assert conditions["Stalled"]["reason"] == "NameTaken"
+    assert "ConfigMap w-text exists already and is not controlled by anything" in conditions["Stalled"]["message"]
+    assert RUN in machine.api.objects, "the other children are not disturbed"
+
+
+async def test_once_the_name_is_free_the_resource_recovers_by_itself() -> None:
+    machine = Machine(FakeApi())
+    machine.api.put({**config_map("w", "mine"), "metadata": {"name": "w-text", "namespace": "default"}})
+    machine.api.put(widget("w"))
+    await machine.relist()
+    await machine.settle(passes=20_000)
+    machine.api.remove(TEXT)
+    machine.clock.seconds += 400
+    await machine.settle()
+    assert machine.api.live(TEXT)["data"] == {"hello": "yes"}
+    assert {c["type"]: c["status"] for c in machine.live("Widget", "w")["status"]["conditions"]}["Stalled"] == "False"
+
+
+async def test_a_child_whose_label_was_taken_off_gets_it_back(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.edit(TEXT, lambda obj: obj["metadata"].pop("labels"))
+    machine.cache.remove(TEXT)  # a watch by label sees a deletion
+    await machine.settle()
+    assert machine.api.live(TEXT)["metadata"]["labels"]["hearth.dev/name"] == "w"
+
+
+async def test_a_successor_of_a_child_that_is_not_ours_is_not_taken_over(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.remove(TEXT)
+    foreign = machine.api.put({**config_map("w", "mine"), "metadata": {"name": "w-text", "namespace": "default"}})
+    machine.queue.add(widget_key("w"))
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].update(text="changed"))
+    machine.cache.put(machine.live("Widget", "w"))  # the cache still believes in the old ConfigMap
+    await machine.workers.work_on(widget_key("w"))
+    assert machine.api.live(TEXT) == foreign
+
+
+async def test_a_refused_child_is_told_with_the_servers_words(machine: Machine) -> None:
+    def quota(verb: str, key: ObjectKey) -> None:
+        if key == RUN and verb == "apply":
+            raise InvalidError(422, "Invalid", "spec.replicas: must be odd")
+
+    machine.api.before_write = quota
+    await machine.workers.work_on(widget_key("w"))
+    stalled = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}["Stalled"]
+    assert (stalled["reason"], stalled["status"]) == ("ChildRefused", "True")
+    assert "refused Deployment w-run: spec.replicas: must be odd" in stalled["message"]
+
+
+async def test_a_deleted_owner_is_left_in_peace(machine: Machine) -> None:
+    machine.api.edit(widget_key("w"), lambda obj: obj["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
+    await machine.converge()
+    assert machine.api.writes == []
+
+
+async def test_a_paused_resource_is_not_touched_and_says_so(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.writes.clear()
+    pause = {"hearth.dev/reconcile": "disabled"}
+    machine.api.edit(widget_key("w"), lambda obj: obj["metadata"].update(annotations=pause))
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].update(replicas=5))
+    machine.api.remove(TEXT)
+    await machine.converge()
+    assert machine.api.writes == [("apply_status", widget_key("w"))]
+    assert "Paused" in {c["type"] for c in machine.live("Widget", "w")["status"]["conditions"]}
+    machine.api.edit(widget_key("w"), lambda obj: obj["metadata"].pop("annotations"))
+    await machine.converge()
+    assert TEXT in machine.api.objects
+    assert "Paused" not in {c["type"] for c in machine.live("Widget", "w")["status"]["conditions"]}
+
+
+async def test_a_failing_plan_is_told_once_and_touches_nothing(machine: Machine) -> None:
+    await machine.settle()
+    machine.api.writes.clear()
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].update(text="explode"))
+    await machine.resync()
+    for _ in range(5):
+        machine.clock.seconds += 400
+        await machine.workers.work_on(widget_key("w"))
+    assert machine.api.writes == [("apply_status", widget_key("w"))]
+    conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
+    assert conditions["Stalled"]["reason"] == "InternalError"
+    assert "ValueError: the text explodes" in conditions["Stalled"]["message"]
+    assert TEXT in machine.api.objects
+
+
+async def test_a_child_no_longer_wanted_is_deleted_by_its_uid(machine: Machine) -> None:
+    extra = ObjectKey("ConfigMap", "default", "w-extra")
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].update(extra="more"))
+    await machine.converge()
+    assert extra in machine.api.objects
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].pop("extra"))
+    await machine.converge()
+    assert extra not in machine.api.objects
+
+
+async def test_a_write_that_comes_too_late_is_tried_again(machine: Machine) -> None:
+    failures = iter([True])
+
+    def stale(verb: str, key: ObjectKey) -> None:
+        if key == RUN and next(failures, False):
+            raise ConflictError(409, "Conflict", "the object has been modified")
+
+    machine.api.before_write = stale
+    await machine.settle()
+    assert RUN in machine.api.objects

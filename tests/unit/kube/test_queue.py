@@ -1,0 +1,123 @@
+"""The work queue: keys wait once, are worked on by one worker, and come back later the more they fail."""
+
+import asyncio
+import random
+
+import pytest
+from hearth.kube.queue import AFTER_CHANGE, WorkQueue
+from hearth.kube.retry import Backoff
+from hearth.plan.world import ObjectKey
+
+A, B = ObjectKey("Widget", "ns", "a"), ObjectKey("Widget", "ns", "b")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock: Clock) -> WorkQueue:
+    return WorkQueue(clock, random.Random(1))
+
+
+def test_a_key_added_many_times_is_worked_on_once(queue: WorkQueue) -> None:
+    for _ in range(5):
+        queue.add(A)
+    assert queue.pop() == A
+    queue.done(A)
+    assert queue.pop() is None
+
+
+def test_a_key_in_work_is_not_given_to_a_second_worker(queue: WorkQueue) -> None:
+    queue.add(A)
+    assert queue.pop() == A
+    queue.add(A)
+    assert queue.pop() is None
+    queue.done(A)
+    assert queue.pop() == A
+
+
+def test_an_earlier_due_time_wins(queue: WorkQueue, clock: Clock) -> None:
+    queue.add(A, 60)
+    queue.add(A, 5)
+    queue.add(A, 30)
+    clock.now += 5
+    assert queue.pop() == A
+    queue.done(A)
+    clock.now += 100
+    assert queue.pop() is None
+
+
+def test_keys_come_in_the_order_of_their_due_times(queue: WorkQueue, clock: Clock) -> None:
+    queue.add(A, 2)
+    queue.add(B, 1)
+    clock.now += 3
+    assert [queue.pop(), queue.pop()] == [B, A]
+
+
+def test_delays_grow_with_failures_up_to_five_minutes_and_never_below_none(queue: WorkQueue, clock: Clock) -> None:
+    delays = []
+    for _ in range(40):
+        queue.add(A)
+        clock.now += 1000
+        assert queue.pop() == A
+        delays.append(queue.failed(A))
+    assert all(0 <= d <= 300 for d in delays)
+    assert max(delays[:5]) < 0.2 < max(delays[15:])
+    assert max(delays[20:]) > 100
+
+
+def test_a_success_forgets_past_failures(queue: WorkQueue, clock: Clock) -> None:
+    for _ in range(20):
+        queue.add(A)
+        clock.now += 1000
+        queue.pop()
+        queue.failed(A)
+    queue.forget(A)
+    assert queue.failures(A) == 0
+    clock.now += 1000
+    queue.pop()
+    assert queue.failed(A) <= 0.005
+
+
+def test_a_change_during_a_failing_pass_is_looked_at_within_a_second(clock: Clock) -> None:
+    queue = WorkQueue(clock, random.Random(1), Backoff(first=300.0, cap=300.0))
+    queue.add(A)
+    queue.pop()
+    queue.add(A)
+    assert queue.failed(A) <= AFTER_CHANGE
+
+
+def test_the_state_tells_depth_and_the_age_of_the_oldest_due_key(queue: WorkQueue, clock: Clock) -> None:
+    queue.add(A)
+    queue.add(B, 50)
+    clock.now += 7
+    state = queue.state()
+    assert (state.depth, state.waiting, state.in_work, state.oldest_age) == (1, 1, 0, 7)
+
+
+async def test_a_waiting_worker_is_woken_by_an_add_and_by_a_due_time() -> None:
+    queue = WorkQueue()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add(A)
+    assert await waiting == A
+    queue.done(A)
+    queue.add(A, 0.01)
+    assert await asyncio.wait_for(queue.get(), 1) == A
+
+
+async def test_closing_sends_every_worker_home() -> None:
+    queue = WorkQueue()
+    workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+    await asyncio.sleep(0)
+    queue.close()
+    assert await asyncio.gather(*workers) == [None, None, None]
