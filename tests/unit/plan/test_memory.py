@@ -1,0 +1,238 @@
+"""The memory plan against published measurements, and what it says when a model does not fit.
+
+Calibration points: llm-d-planner docs/empirical-vllm-memory-results.md (vLLM 0.11, H100, share 0.90, 1024 sequences),
+vllm-project/vllm issue 21348 and baidu/vLLM-Kunlun PR 330 for KV cache sizes.
+"""
+
+from typing import Any
+
+import pytest
+from hearth.api.model_facts import ModelFacts
+from hearth.plan.memory import (
+    GIB,
+    Device,
+    DoesNotFit,
+    MemoryPlan,
+    Wish,
+    activation_bytes,
+    kv_bytes_per_token,
+    legal_parallel,
+    plan_memory,
+    visible_gpu_memory,
+    weight_bytes,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def model(**changes: Any) -> ModelFacts:
+    llama_8b: dict[str, Any] = {
+        "architecture": "LlamaForCausalLM",
+        "model_type": "llama",
+        "parameters": 8_030_261_248,
+        "weight_bytes": 16_060_522_496,
+        "dtype": "bfloat16",
+        "hidden_size": 4096,
+        "layers": 32,
+        "attention_heads": 32,
+        "key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 14336,
+        "vocabulary_size": 128256,
+        "max_position_embeddings": 131072,
+        "chat_template": True,
+        "digest": "sha256:" + "0" * 64,
+    }
+    return ModelFacts(**llama_8b | changes)
+
+
+LLAMA_8B = model()
+QWEN_32B = model(
+    parameters=32_762_123_264,
+    weight_bytes=65_524_246_528,
+    hidden_size=5120,
+    layers=64,
+    attention_heads=64,
+    vocabulary_size=151936,
+    max_position_embeddings=40960,
+)
+SMOLLM2 = model(
+    parameters=134_515_008,
+    weight_bytes=269_030_016,
+    hidden_size=576,
+    layers=30,
+    attention_heads=9,
+    key_value_heads=3,
+    head_dim=64,
+    intermediate_size=1536,
+    vocabulary_size=49152,
+    max_position_embeddings=8192,
+)
+MINILM = model(
+    architecture="BertModel",
+    model_type="bert",
+    parameters=22_713_216,
+    weight_bytes=90_852_864,
+    dtype="float32",
+    hidden_size=384,
+    layers=6,
+    attention_heads=12,
+    key_value_heads=12,
+    head_dim=32,
+    intermediate_size=1536,
+    vocabulary_size=30522,
+    max_position_embeddings=256,
+)
+H100_LABEL = 81559
+
+
+@pytest.mark.parametrize(
+    ("facts", "rows", "measured_gib"),
+    [
+        (LLAMA_8B, 1024, 4.76),
+        (model(vocabulary_size=151936), 1024, 5.64),
+        (model(vocabulary_size=201088), 1024, 7.38),
+        (LLAMA_8B, 256, 1.26),
+    ],
+)
+def test_activations_are_those_measured(facts: ModelFacts, rows: int, measured_gib: float) -> None:
+    assert activation_bytes(facts, rows) / GIB == pytest.approx(measured_gib, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("facts", "parallel", "measured_gib"),
+    [(LLAMA_8B, 1, 14.99), (QWEN_32B, 1, 61.03), (QWEN_32B, 2, 30.59)],
+)
+def test_weights_are_those_measured(facts: ModelFacts, parallel: int, measured_gib: float) -> None:
+    assert weight_bytes(facts, None) / parallel / GIB == pytest.approx(measured_gib, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("facts", "parallel", "cache_gib", "measured_tokens"),
+    [
+        (model(layers=64, key_value_heads=8, head_dim=128), 1, 41.98, 171_904),
+        (model(layers=94, key_value_heads=4, head_dim=128), 4, 8.11, 178_880),
+    ],
+)
+def test_a_cache_holds_the_tokens_that_vllm_reports(
+    facts: ModelFacts, parallel: int, cache_gib: float, measured_tokens: int
+) -> None:
+    tokens = cache_gib * GIB / kv_bytes_per_token(facts, parallel)
+    assert tokens == pytest.approx(measured_tokens, rel=0.015)
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "non_torch", "measured"),
+    [
+        (14.99, 4.76, 0.13, 51.38),
+        (33.88, 4.84, 0.55, 32.00),
+        (1.12, 5.56, 0.13, 64.45),
+        (61.03, 5.64, 0.14, 4.45),
+        (30.59, 5.64, 0.54, 34.49),
+        (13.47, 7.38, 0.13, 50.28),
+    ],
+)
+def test_what_the_other_parts_leave_is_the_cache(
+    weights: float, activations: float, non_torch: float, measured: float
+) -> None:
+    visible = visible_gpu_memory(H100_LABEL) / GIB
+    assert 0.9 * visible - weights - activations - non_torch == pytest.approx(measured, abs=0.03)
+
+
+def test_an_8b_model_on_an_h100_leaves_its_memory_to_the_cache() -> None:
+    plan = plan_memory(LLAMA_8B, Wish(), Device("GPU", 1, visible_gpu_memory(H100_LABEL)))
+    assert isinstance(plan, MemoryPlan)
+    assert plan.planned == plan.available
+    assert plan.kv_cache / GIB == pytest.approx(55, abs=1.5)
+    assert plan.max_model_len == 131072
+    assert plan.max_concurrency == 256
+
+
+def test_an_unset_context_is_cut_to_what_the_card_holds() -> None:
+    l4 = Device("GPU", 1, visible_gpu_memory(23034))
+    plan = plan_memory(LLAMA_8B, Wish(max_concurrency=32), l4)
+    assert isinstance(plan, MemoryPlan)
+    assert 2048 <= plan.max_model_len < 131072
+    assert plan.kv_tokens is not None
+    assert plan.max_model_len <= plan.kv_tokens
+
+
+@pytest.mark.parametrize(
+    ("facts", "wish", "device", "said"),
+    [
+        (
+            LLAMA_8B,
+            Wish(max_model_len=131072),
+            Device("GPU", 1, visible_gpu_memory(23034)),
+            "engine.maxModelLen: 16384",
+        ),
+        (QWEN_32B, Wish(), Device("GPU", 1, visible_gpu_memory(23034)), "accelerator.count: 4"),
+        (
+            model(vocabulary_size=262144),
+            Wish(max_concurrency=1024),
+            Device("GPU", 1, visible_gpu_memory(23034)),
+            "engine.maxConcurrency: 128",
+        ),
+        (SMOLLM2, Wish(), Device("CPU", 1, 2 * GIB), "resources.limits.memory: 3Gi"),
+        (
+            SMOLLM2,
+            Wish(max_concurrency=128),
+            Device("CPU", 1, 4 * GIB),
+            "engine.maxConcurrency: 64",
+        ),
+        (LLAMA_8B, Wish(), Device("GPU", 3, visible_gpu_memory(H100_LABEL)), "one of 1, 2, 4, 8, 16"),
+        (SMOLLM2, Wish(max_model_len=16384), Device("CPU"), "longer than the model's own context of 8192"),
+    ],
+)
+def test_a_refusal_names_the_smallest_change_that_fits(
+    facts: ModelFacts, wish: Wish, device: Device, said: str
+) -> None:
+    refused = plan_memory(facts, wish, device)
+    assert isinstance(refused, DoesNotFit)
+    assert said in refused.message
+
+
+def test_a_refusal_has_the_numbers() -> None:
+    refused = plan_memory(QWEN_32B, Wish(max_model_len=40960), Device("GPU", 1, visible_gpu_memory(H100_LABEL)))
+    assert isinstance(refused, DoesNotFit)
+    assert refused.message == (
+        "needs 74.8 GiB (weights 62.2 GiB, kv-cache 10.0 GiB, activations 1.4 GiB, overhead 1.1 GiB for 40960 tokens "
+        "and 256 requests at once), but 1 GPU of 72.8 GiB usable memory was found. "
+        "Smallest change that fits: engine.maxModelLen: 32768"
+    )
+
+
+def test_a_small_model_on_cpu_is_planned_in_whole_gibibytes_of_cache() -> None:
+    plan = plan_memory(SMOLLM2, Wish(), Device("CPU", 1, 8 * GIB))
+    assert isinstance(plan, MemoryPlan)
+    assert plan.kv_cache == GIB
+    assert plan.kv_tokens == 46603
+    assert plan.planned / GIB == pytest.approx(2.6, abs=0.1)
+
+
+def test_an_encoder_keeps_no_cache() -> None:
+    plan = plan_memory(MINILM, Wish(embed=True), Device("CPU", 1, 8 * GIB))
+    assert isinstance(plan, MemoryPlan)
+    assert plan.kv_cache == 0
+    assert plan.max_model_len == 256
+
+
+def test_casting_to_float32_doubles_the_weights() -> None:
+    assert weight_bytes(SMOLLM2, "Float32") == 2 * weight_bytes(SMOLLM2, None)
+    assert weight_bytes(model(quantization="awq"), "Float32") == weight_bytes(LLAMA_8B, None)
+
+
+@given(memory=st.integers(8 * GIB, 200 * GIB), more=st.integers(0, 64 * GIB), count=st.sampled_from([1, 2, 4, 8]))
+def test_more_memory_never_makes_a_model_unfit(memory: int, more: int, count: int) -> None:
+    if isinstance(plan_memory(LLAMA_8B, Wish(), Device("GPU", count, memory)), MemoryPlan):
+        assert isinstance(plan_memory(LLAMA_8B, Wish(), Device("GPU", count, memory + more)), MemoryPlan)
+
+
+@given(memory=st.integers(1 * GIB, 200 * GIB), count=st.integers(1, 16), length=st.integers(16, 131072))
+def test_a_plan_never_exceeds_what_there_is(memory: int, count: int, length: int) -> None:
+    plan = plan_memory(LLAMA_8B, Wish(max_model_len=length), Device("GPU", count, memory))
+    if isinstance(plan, MemoryPlan):
+        assert legal_parallel(LLAMA_8B, count)
+        assert plan.available is not None
+        assert plan.planned <= plan.available <= memory
+        assert plan.kv_cache >= length * kv_bytes_per_token(LLAMA_8B, count)
