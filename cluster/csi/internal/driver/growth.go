@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -40,7 +41,9 @@ func (d *Driver) NodeExpandVolume(_ context.Context, request *csi.NodeExpandVolu
 		return nil, failure(err)
 	}
 	if volume.Mode == volumes.Filesystem {
-		if err := xfs.Grow(path); err != nil {
+		// The path a pod sees may be read-only, the staging path is not.
+		mountPoint := cmp.Or(request.GetStagingTargetPath(), path)
+		if err := xfs.Grow(mountPoint); err != nil {
 			return nil, failure(err)
 		}
 	}

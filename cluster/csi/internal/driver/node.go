@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -81,52 +82,60 @@ func (d *Driver) stageBlock(volume volumes.Volume, capability *csi.VolumeCapabil
 	return file.Close()
 }
 
-func (d *Driver) stageFilesystem(volume volumes.Volume, target string, capability *csi.VolumeCapability) error {
+func (d *Driver) stageFilesystem(volume volumes.Volume, target string, capability *csi.VolumeCapability) (err error) {
 	device, entries, err := d.mounts(volume.ID)
 	if err != nil {
 		return err
 	}
-	if device == nil {
-		return d.attachAndMount(volume, target, capability)
-	}
-	here, mounted, err := mount.At(target)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if mounted && entry.Target == here.Target && entry.Device == here.Device {
-			return nil // staged already
-		}
-	}
-	// A second loop device over the same image would be two file systems that
-	// don't know of each other.
-	return refused("volume %s is attached already as %s, not at %s: end what still uses it, then `losetup -d %s`", volume.ID, device.Path, target, device.Path)
-}
-
-func (d *Driver) attachAndMount(volume volumes.Volume, target string, capability *csi.VolumeCapability) (err error) {
 	if there, mounted, err := mount.At(target); err != nil {
 		return err
 	} else if mounted {
+		if slices.ContainsFunc(entries, func(entry mount.Entry) bool { return entry.Device == there.Device }) {
+			return nil // staged already
+		}
 		return refused("the staging path %s is a mount of something else (%s, device %s): unmount that first", target, there.Type, there.Device)
 	}
-	device, file, err := loop.Attach(d.store.Image(volume.ID), loop.Options{AutoClear: true})
+	path, file, err := d.hold(volume, device)
 	if err != nil {
 		return err
 	}
 	// Once mounted, the mount holds the device; before, closing detaches it.
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := d.ensureFilesystem(volume, device.Path); err != nil {
+	if err := d.ensureFilesystem(volume, path); err != nil {
 		return err
 	}
+	return mountAndGrow(path, target, capability)
+}
+
+// hold opens the volume's device and attaches it first if need be. A device that
+// is attached already, by a mount in a namespace that this driver doesn't see,
+// is used again: a second one over the same image would give two file systems
+// that don't know of each other, while a second mount of one device is one.
+func (d *Driver) hold(volume volumes.Volume, device *loop.Device) (string, *os.File, error) {
+	if device != nil {
+		file, err := os.OpenFile(device.Path, os.O_RDWR, 0)
+		if err != nil {
+			return "", nil, err
+		}
+		if err := device.Resize(); err != nil {
+			return "", nil, errors.Join(err, file.Close())
+		}
+		return device.Path, file, nil
+	}
+	attached, file, err := loop.Attach(d.store.Image(volume.ID), loop.Options{AutoClear: true})
+	return attached.Path, file, err
+}
+
+func mountAndGrow(device, target string, capability *csi.VolumeCapability) error {
 	if err := os.MkdirAll(target, 0o750); err != nil {
 		return err
 	}
 	options := append([]string{}, xfs.MountOptions...)
 	options = append(options, capability.GetMount().GetMountFlags()...)
 	if readOnly(capability) {
-		return mount.Filesystem(device.Path, target, xfs.Type, append(options, "ro"))
+		return mount.Filesystem(device, target, xfs.Type, append(options, "ro"))
 	}
-	if err := mount.Filesystem(device.Path, target, xfs.Type, options); err != nil {
+	if err := mount.Filesystem(device, target, xfs.Type, options); err != nil {
 		return err
 	}
 	// A volume restored into a larger one, or grown while no pod used it.
@@ -200,13 +209,12 @@ func (d *Driver) NodeUnstageVolume(_ context.Context, request *csi.NodeUnstageVo
 	if err != nil {
 		return nil, failure(err)
 	}
-	if volume.Mode == volumes.Block {
-		err = d.detachBlock(volume)
-	}
-	return &csi.NodeUnstageVolumeResponse{}, failure(err)
+	return &csi.NodeUnstageVolumeResponse{}, failure(d.detach(volume))
 }
 
-func (d *Driver) detachBlock(volume volumes.Volume) error {
+// detach ends an attachment that the unmount didn't: that of a Block volume, or
+// one that was not the driver's.
+func (d *Driver) detach(volume volumes.Volume) error {
 	device, attached, err := loop.Find(d.store.Image(volume.ID))
 	if err != nil || !attached {
 		return err

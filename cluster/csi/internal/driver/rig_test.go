@@ -5,8 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -107,10 +109,20 @@ func loopsBelow(t *testing.T, dir string) []string {
 func clear(t *testing.T, dir string) {
 	t.Helper()
 	targets := mountsBelow(t, dir)
-	for i := len(targets) - 1; i >= 0; i-- {
-		_ = mount.Thaw(targets[i])
-		if err := mount.Unmount(targets[i]); err != nil {
-			t.Error(err)
+	for _, target := range targets {
+		_ = mount.Thaw(target) // most can't be frozen
+	}
+	for _, target := range slices.Backward(targets) {
+		// A write that hung in a freeze needs a moment to end.
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			err := mount.Unmount(target)
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Error(err)
+				break
+			}
 		}
 	}
 	for _, path := range loopsBelow(t, dir) {

@@ -123,20 +123,35 @@ func TestAVolumeInUseIsNotDeleted(t *testing.T) {
 	}
 }
 
-func TestOneImageIsNeverAttachedTwice(t *testing.T) {
+// Such as by a mount that lives on in another mount namespace.
+func TestAnImageThatIsAttachedAlreadyGetsNoSecondDevice(t *testing.T) {
 	rig := newRig(t)
 	id := rig.create("claim", 400*mebibyte, filesystem(), nil).GetVolumeId()
 	device, file, err := loop.Attach(rig.store.Image(id), loop.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	err = rig.stage(id, filesystem())
-	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), device.Path) {
-		t.Errorf("error: %v", err)
+	path := rig.use(id, filesystem())
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
 	}
-	if err := device.Detach(); err != nil {
-		t.Error(err)
+	write(t, filepath.Join(path, "file"), "works")
+	if devices := loopsBelow(t, rig.dir); len(devices) != 1 || devices[0] != device.Path {
+		t.Errorf("the image is attached as %v, it was as %s", devices, device.Path)
+	}
+}
+
+func TestAStagingPathThatShowsSomethingElseIsRefused(t *testing.T) {
+	rig := newRig(t)
+	id := rig.create("claim", 400*mebibyte, filesystem(), nil).GetVolumeId()
+	if err := os.MkdirAll(rig.staging(id), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mount", "-t", "tmpfs", "none", rig.staging(id))
+	t.Cleanup(func() { command(t, "umount", rig.staging(id)) })
+	err := rig.stage(id, filesystem())
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "tmpfs") {
+		t.Errorf("error: %v", err)
 	}
 }
 

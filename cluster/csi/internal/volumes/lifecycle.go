@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,8 +69,9 @@ func sweep(parent string) error {
 	}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), making) || strings.HasPrefix(entry.Name(), removing) {
+			// One folder that can't go is no reason to serve no volume at all.
 			if err := removeFolder(filepath.Join(parent, entry.Name())); err != nil {
-				return err
+				slog.Warn("the remains of an interrupted request stay", "error", err)
 			}
 		}
 	}

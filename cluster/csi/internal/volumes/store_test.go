@@ -80,6 +80,8 @@ func TestFilesTheDriverDidNotMakeAreNeverRemoved(t *testing.T) {
 		t.Errorf("error: %v", err)
 	}
 	kept := filepath.Join(store.volumesDir(), removing+volume.ID, "notes.txt")
+	store.Close()
+	open(t, store.dir) // nor do they keep the driver from its next start
 	if text, err := os.ReadFile(kept); err != nil || string(text) != "mine" {
 		t.Errorf("%s: %q, %v", kept, text, err)
 	}
