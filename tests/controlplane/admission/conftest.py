@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from hearth.api.base import API_VERSION
 from hearth.api.kinds import KINDS
 from hearth.kube.credentials import load
+from hearth_cluster.cluster import Cluster
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,10 +53,10 @@ def smallest() -> dict[str, Json]:
 class Admission:
     """Writes of custom resources, as `kubectl create`, `replace` and `patch` send them."""
 
-    def __init__(self, kubeconfig: Path, namespace: str) -> None:
-        credentials = load(kubeconfig)
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        credentials = load(cluster.kubeconfig)
         url = urlsplit(credentials.server)
-        self.kubeconfig = kubeconfig
+        self.kubectl = cluster.kubectl
         self.namespace = namespace
         self._connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=credentials.ssl_context())
         token = credentials.token()
@@ -85,10 +85,6 @@ class Admission:
     def delete(self, kind: str, name: str) -> Answer:
         return self._send("DELETE", self._path(kind, name))
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments]
-        return subprocess.run(command, input=stdin, check=True, capture_output=True, text=True, timeout=60).stdout
-
     def _path(self, kind: str, name: str = "") -> str:
         path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/{PLURALS[kind]}"
         return f"{path}/{name}" if name else path
@@ -106,9 +102,9 @@ def _object(kind: str, spec: Json, name: str) -> Json:
 
 
 @pytest.fixture(scope="session")
-def admission(control_plane: Any) -> Admission:
+def admission(control_plane: Cluster) -> Admission:
     """The API server with the committed definitions, applied as the README says."""
-    client = Admission(Path(control_plane.kubeconfig), "default")
+    client = Admission(control_plane, "default")
     client.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     client.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
     return client
