@@ -134,6 +134,18 @@ def test_unset_is_never_written_as_a_value(kind: CustomKind) -> None:
 
 
 @every_kind
+def test_a_spec_is_not_answered_with_a_regular_expression(kind: CustomKind) -> None:
+    # `hearth.api.base.Written` has words for what is expected.
+    assert offenders(kind, lambda path, node: path.startswith("spec") and "pattern" in node) == []
+
+
+@every_kind
+def test_rules_that_need_no_old_object_stand_below_the_root(kind: CustomKind) -> None:
+    # The operator checks again what it reads, and it reads the spec alone.
+    assert [rule.rule for rule in kind.root_rules if not rule.is_transition] == []
+
+
+@every_kind
 def test_list_items_have_no_defaults(kind: CustomKind) -> None:
     # The API server would add them to what is in Git, and GitOps tools would show drift for ever.
     assert offenders(kind, lambda path, node: "[]" in path and "default" in node) == []

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from hearth.api.base import ApiModel, Duration, ListMap, Rule
+from hearth.api.base import ApiModel, Duration, ListMap, Rule, Written
 from hearth.api.crd_kind import Column, CustomKind, Scale
 from hearth.api.llmservice_status import LLMServiceStatus
 from hearth.api.rag import Rag
@@ -34,6 +34,17 @@ OWNED_FLAGS = (
     "runner",
 )
 """Engine flags that the operator sets from other fields; writing one in `engine.args` too would be ambiguous."""
+
+
+ServedName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128),
+    Written(
+        r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+        "a served name has letters, digits, '.', '_', '/' and '-', and begins with a letter or digit",
+    ),
+]
+"""The `model` that clients write in requests."""
 
 
 class Engine(ApiModel):
@@ -120,9 +131,7 @@ class LLMServiceSpec(ApiModel):
     """Generate answers chat and text completions; Embed answers embeddings."""
     model: ModelSource
     """The model. A change of it rolls out without losing a request."""
-    served_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)] | None = (
-        None
-    )
+    served_name: ServedName | None = None
     """The `model` that clients write in requests. Unset: the resource's name."""
     engine: Engine | None = None
     """The vLLM server. Unset: worked out from the model and the nodes."""
@@ -166,10 +175,4 @@ KIND = CustomKind(
         Column("URL", ".status.url"),
     ),
     scale=Scale(),
-    root_rules=(
-        Rule(
-            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63",
-            "the name becomes a Service name: lower-case letters, digits and dashes, a letter first, at most 63",
-        ),
-    ),
 )

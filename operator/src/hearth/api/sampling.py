@@ -6,10 +6,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from hearth.api.base import ApiModel, Decimal, ListSet, Rule
+from hearth.api.base import ApiModel, Decimal, ListSet, Rule, Written
 
 FIELDS = ("temperature", "topP", "topK", "maxTokens", "stop", "seed")
-SamplingField = Annotated[str, StringConstraints(pattern=f"^({'|'.join(FIELDS)})$", max_length=16)]
+SamplingField = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=16),
+    Written(f"^({'|'.join(FIELDS)})$", f"only these can be locked: {', '.join(FIELDS)}"),
+]
 """The name of one of this object's fields; field names keep their own spelling, so this is no enumeration."""
 
 
