@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from hearth.api.crd_kind import CustomKind
+from hearth.api.finetunejob import KIND as FINE_TUNE_JOB
 from hearth.api.llmservice import KIND as LLM_SERVICE
 
-KINDS: tuple[CustomKind, ...] = (LLM_SERVICE,)
+KINDS: tuple[CustomKind, ...] = (
+    FINE_TUNE_JOB,
+    LLM_SERVICE,
+)
