@@ -11,7 +11,7 @@ from hearth_indexer.isolation import in_own_process
 from hearth_indexer.parse import parse_all
 from hearth_indexer.parse_html import parse_html
 from hearth_indexer.parse_markdown import parse_markdown
-from hearth_indexer.parse_pdf import page_text
+from hearth_indexer.parse_pdf import page_sections
 from pypdf import PdfWriter
 
 MARKDOWN = """---
@@ -77,8 +77,35 @@ def test_html_loses_its_chrome_and_keeps_lists_and_tables() -> None:
     )
 
 
-def test_lines_of_a_pdf_paragraph_are_joined() -> None:
-    assert page_text("A para-\ngraph of\ntwo lines.\n\nAnother.") == "A paragraph of two lines.\n\nAnother."
+PAGE = """Emergency plan
+Floods
+When the Wyre rises above 4.1 metres, the head office is evacu-
+ated. The flood gates are closed by the
+harbour master, Emeric Tolland.
+
+Sandbags lie in the cellar.
+Power cuts
+The generator runs for 16 hours
+"""
+
+
+def test_a_pdf_page_is_cut_at_what_looks_like_a_heading() -> None:
+    floods = (
+        "When the Wyre rises above 4.1 metres, the head office is evacuated. The flood gates are closed by the "
+        "harbour master, Emeric Tolland.\n\nSandbags lie in the cellar."
+    )
+
+    assert page_sections(PAGE, "Emergency plan", 3) == [
+        Section(("Floods",), floods, 3),
+        Section(("Power cuts",), "The generator runs for 16 hours", 3),
+    ]
+
+
+@pytest.mark.parametrize("page", ["Contents\nFloods\nPower cuts\n", "Alone", "A\nB\nShort.\nC", "a\n\nB\n\nC d e f g."])
+def test_no_word_of_a_pdf_is_lost(page: str) -> None:
+    found = page_sections(page, "", 1)
+
+    assert " ".join(" ".join((*s.headings, s.text)) for s in found).split() == page.split()
 
 
 def blank_pdf(pages: int, password: str = "") -> bytes:
