@@ -8,6 +8,9 @@ from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
 from hearth.render.sources import Mount, hub_token_env, mount
 
+RETRY_SECONDS = 120
+"""A finished inspection goes after this time: a failed one is then made again, and sees what has changed since."""
+
 MODEL_PATH = "/model"
 SCRIPTS_PATH = "/hearth"
 
@@ -55,6 +58,7 @@ def inspection_job(owner: Json, uri: str, *, image: str, config_map: str, hub_se
         "metadata": {"name": inspection_name(owner["metadata"]["name"], uri), "labels": owner_labels(owner)},
         "spec": {
             "backoffLimit": 3,
+            "ttlSecondsAfterFinished": RETRY_SECONDS,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [disrupted, missing]},
             "template": template,

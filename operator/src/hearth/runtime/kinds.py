@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hearth.plan.llmservice import KIND_PLAN as LLM_SERVICE
 from hearth.plan.world import KindPlan
 
-KINDS: tuple[KindPlan, ...] = ()
+KINDS: tuple[KindPlan, ...] = (LLM_SERVICE,)

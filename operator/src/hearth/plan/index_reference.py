@@ -1,0 +1,65 @@
+"""The VectorIndex that a service answers from, as its status describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hearth.api.base import Json
+from hearth.api.llmservice import LLMServiceSpec
+from hearth.plan.world import ObjectKey, World
+from hearth.render.gateway import Index, retrieval
+from hearth.render.vllm import PORT
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """The index, or why it cannot be searched yet."""
+
+    index: Index | None = None
+    retrieval: str | None = None
+    reason: str = ""
+    message: str = ""
+    stalled: bool = False
+
+
+def index_key(owner: Json, name: str) -> ObjectKey:
+    """The key of a VectorIndex beside the service."""
+    return ObjectKey("VectorIndex", owner["metadata"]["namespace"], name)
+
+
+def resolve_index(world: World, spec: LLMServiceSpec) -> IndexState | None:
+    """The state of the index that `rag.indexRef` names; None for a service without RAG."""
+    if spec.rag is None:
+        return None
+    name = spec.rag.index_ref.name
+    found = world.related.get(index_key(world.owner, name))
+    if found is None:
+        return IndexState(reason="IndexNotFound", message=f"VectorIndex {name} does not exist in this namespace")
+    status = found.get("status", {})
+    builds, embeddings = status.get("builds", {}), status.get("embeddings", [])
+    if not (status.get("endpoint") and builds.get("active") and builds.get("alias") and embeddings):
+        return IndexState(reason="IndexNotReady", message=f"VectorIndex {name} has no complete build yet")
+    index = _index(world, name, status, embeddings[0])
+    if spec.rag.retrieval == "Hybrid" and "Hybrid" not in index.capabilities:
+        can = ", ".join(index.capabilities) or "Dense"
+        message = f"rag.retrieval: Hybrid, but VectorIndex {name} can only do: {can}; use Dense, or topology: Lite"
+        return IndexState(reason="RetrievalNotPossible", message=message, stalled=True)
+    return IndexState(index=index, retrieval=retrieval(spec.rag, index))
+
+
+def _index(world: World, name: str, status: Json, embedding: Json) -> Index:
+    namespace, domain = world.owner["metadata"]["namespace"], world.settings.cluster_domain
+    url = embedding.get("endpoint")
+    if not url:
+        url = f"http://{embedding['serviceRef']['name']}.{namespace}.svc.{domain}:{PORT}/v1"
+    return Index(
+        name=name,
+        endpoint=status["endpoint"],
+        collection=status["builds"]["alias"],
+        embedding_url=url,
+        embedding_model=embedding.get("model") or embedding["serviceRef"]["name"],
+        field=f"dense_{embedding['name']}",
+        metric=embedding.get("metric", "Cosine"),
+        query_prefix=embedding.get("queryPrefix"),
+        capabilities=tuple(status.get("capabilities", [])),
+    )

@@ -1,0 +1,234 @@
+"""LLMService: from a spec and what is there to engine, gateway and status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hearth.api.base import Json
+from hearth.api.llmservice import KIND, LLMServiceSpec
+from hearth.api.model_facts import ResolvedModel
+from hearth.plan.conditions import Condition
+from hearth.plan.engine_sizing import Sizing, size_engine
+from hearth.plan.index_reference import IndexState, index_key, resolve_index
+from hearth.plan.llmservice_status import Outcome, compose_status, transition_event
+from hearth.plan.memory import DoesNotFit, MemoryPlan
+from hearth.plan.model_resolution import ModelState, fine_tune_key, recorded, resolve_model
+from hearth.plan.quiet import settle
+from hearth.plan.service_health import EngineHealth, judge
+from hearth.plan.validation import Invalid, parse
+from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
+from hearth.render.gateway import (
+    gateway_config,
+    gateway_config_map,
+    gateway_deployment,
+    gateway_name,
+    has_gateway,
+)
+from hearth.render.labels import COMPONENT
+from hearth.render.vllm import (
+    EngineChoice,
+    disruption_budget,
+    engine_config_map,
+    engine_deployment,
+    engine_name,
+    service,
+)
+
+
+def needs(owner: Json) -> frozenset[ObjectKey]:
+    """The FineTuneJob and the VectorIndex that the spec names."""
+    return refers_to(owner)
+
+
+def refers_to(owner: Json) -> frozenset[ObjectKey]:
+    """Read from the raw spec: a spec that does not parse refers to nothing."""
+    spec = parse(LLMServiceSpec, owner.get("spec", {}))
+    if isinstance(spec, Invalid):
+        return frozenset()
+    found = set()
+    if spec.model.from_fine_tune is not None:
+        found.add(fine_tune_key(owner, spec.model.from_fine_tune.name))
+    if spec.rag is not None:
+        found.add(index_key(owner, spec.rag.index_ref.name))
+    return frozenset(found)
+
+
+def plan(world: World, now: datetime) -> Plan:
+    """What to write for this service in this world."""
+    spec = parse(LLMServiceSpec, world.owner.get("spec", {}))
+    if isinstance(spec, Invalid):
+        return _told(world, Outcome(reason="InvalidSpec", message=spec.message, stalled=True), now)
+    if spec.suspend:
+        return _suspended(world, spec, now)
+    model = resolve_model(world, spec)
+    if model.model is None:
+        return _without_model(world, spec, model, now)
+    sizing = size_engine(spec, model.model, world.nodes, world.owner.get("status", {}).get("resolved"))
+    if isinstance(sizing.memory, DoesNotFit):
+        return _refused(world, spec, model, sizing.memory, now)
+    return _serving(world, spec, model, sizing, sizing.memory, now)
+
+
+def _told(world: World, outcome: Outcome, now: datetime, actions: tuple[Action, ...] = ()) -> Plan:
+    """A plan that writes the outcome's status, with an Event where the reason is a new one."""
+    status = compose_status(world, outcome, now)
+    made = Plan(status=status, actions=actions, events=transition_event(world.owner.get("status", {}), status))
+    return settle(world, made, now)
+
+
+def _suspended(world: World, spec: LLMServiceSpec, now: datetime) -> Plan:
+    """The pods go, draining as they do; Services, configuration and what was resolved stay."""
+    name = world.owner["metadata"]["name"]
+    live = [d for d in (world.child("Deployment", n) for n in (engine_name(name), gateway_name(name))) if d is not None]
+    left = len(world.pods_labelled(COMPONENT, "engine"))
+    message = f"suspended: {left} engine pods are draining" if left else "suspended: pods are gone, all else is kept"
+    known, _ = recorded(world)
+    outcome = Outcome(
+        reason="Suspended",
+        message=message,
+        spec=spec,
+        own=(
+            Condition("ModelReady", "True" if known else "Unknown", "Suspended", "nothing is read while suspended"),
+            *(Condition(t, "False", "Suspended", message) for t in ("Scheduled", "Available", "RolledOut")),
+        ),
+        reconciling=bool(live) or left > 0,
+    )
+    return _told(world, outcome, now, tuple(_delete(d) for d in live))
+
+
+def _delete(obj: Json) -> Delete:
+    return Delete(key_of(obj), obj["metadata"]["uid"])
+
+
+def _without_model(world: World, spec: LLMServiceSpec, model: ModelState, now: datetime) -> Plan:
+    """The model is not known (yet): what serves stays exactly as it is."""
+    health = judge(world, spec, None, None)
+    outcome = Outcome(
+        reason=model.condition.reason,
+        message=_still_serving(model.condition.message, health),
+        spec=spec,
+        own=(model.condition, *health.conditions()),
+        stalled=model.stalled,
+        suggestion=model.suggestion,
+        waiting_on=model.waiting_on,
+        health=health,
+    )
+    return _told(world, outcome, now, (Apply(engine_config_map(world.owner)), *model.actions))
+
+
+def _still_serving(message: str, health: EngineHealth) -> str:
+    return f"{message}; the previous model is still served" if health.available else message
+
+
+def _refused(world: World, spec: LLMServiceSpec, model: ModelState, refusal: DoesNotFit, now: datetime) -> Plan:
+    """No pod is made for a plan that cannot work; what serves stays."""
+    health = judge(world, spec, None, None)
+    head, _, change = refusal.message.partition("Smallest change that fits: ")
+    outcome = Outcome(
+        reason="DoesNotFit",
+        message=_still_serving(refusal.message, health),
+        spec=spec,
+        own=(model.condition, Condition("Scheduled", "False", "DoesNotFit", refusal.message), *health.conditions()[1:]),
+        stalled=True,
+        suggestion=change or head,
+        health=health,
+    )
+    return _told(world, outcome, now, (Apply(engine_config_map(world.owner)), *model.actions))
+
+
+def _serving(
+    world: World, spec: LLMServiceSpec, model: ModelState, sizing: Sizing, memory: MemoryPlan, now: datetime
+) -> Plan:
+    assert model.model is not None
+    index = resolve_index(world, spec)
+    choice = _choice(world, spec, model, model.model, sizing, memory)
+    engine = engine_deployment(world.owner, spec, choice, spec.replicas)
+    front = _gateway(world, spec, choice, index) if has_gateway(spec) else _direct(world)
+    gateway = next((o for o in front if o["kind"] == "Deployment"), None)
+    objects = [engine_config_map(world.owner), engine, disruption_budget(world.owner, "engine"), *front]
+    health = judge(world, spec, engine, gateway, memory=memory, choice=choice, index=index)
+    outcome = Outcome(
+        reason=health.reason,
+        message=health.message,
+        spec=spec,
+        own=(model.condition, *health.conditions()),
+        stalled=health.stalled,
+        reconciling=health.reconciling,
+        waiting_on=health.waiting_on,
+        health=health,
+        model=model.model,
+        fine_tune_job=model.fine_tune_job,
+        sizing=sizing,
+        memory=memory,
+        choice=choice,
+        retrieval=index.retrieval if index else None,
+    )
+    return _told(world, outcome, now, (*(Apply(o) for o in objects), *_leftovers(world, objects, complete=bool(front))))
+
+
+def _choice(
+    world: World, spec: LLMServiceSpec, state: ModelState, model: ResolvedModel, sizing: Sizing, memory: MemoryPlan
+) -> EngineChoice:
+    images = world.settings.images
+    image = spec.engine.image if spec.engine and spec.engine.image else None
+    on_cpu = sizing.device == "CPU"
+    return EngineChoice(
+        image=image or (images.vllm_cpu if on_cpu else images.vllm),
+        uri=model.source,
+        digest=model.digest,
+        verify=state.fine_tune_job is not None,
+        served_name=spec.served_name or world.owner["metadata"]["name"],
+        device=sizing.device,
+        accelerator=sizing.accelerator,
+        max_model_len=memory.max_model_len,
+        max_concurrency=memory.max_concurrency,
+        weight_bytes=model.weight_bytes,
+        kv_cache_bytes=memory.kv_cache if on_cpu else 0,
+        memory_bytes=memory.planned if on_cpu else GPU_HOST_MEMORY,
+    )
+
+
+GPU_HOST_MEMORY = 4 * 2**30
+"""Main memory asked for beside GPUs, where the spec says nothing: two Python processes and their shared memory."""
+
+
+def _direct(world: World) -> list[Json]:
+    return [service(world.owner, world.owner["metadata"]["name"], "engine")]
+
+
+def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: IndexState | None) -> list[Json]:
+    """Engine Service, ConfigMap, Deployment, budget and client Service.
+
+    Without its index a RAG service gets no gateway yet: it would answer from the model's memory what it was made to
+    answer from documents. A gateway that is there goes on as it is.
+    """
+    if index is not None and index.index is None:
+        return []
+    name = world.owner["metadata"]["name"]
+    config = gateway_config(
+        world.owner,
+        spec,
+        served_name=choice.served_name,
+        domain=world.settings.cluster_domain,
+        max_model_len=choice.max_model_len,
+        max_concurrency=choice.max_concurrency,
+        index=index.index if index else None,
+    )
+    return [
+        service(world.owner, engine_name(name), "engine"),
+        gateway_config_map(world.owner, config),
+        gateway_deployment(world.owner, spec, world.settings.images.gateway, config),
+        disruption_budget(world.owner, "gateway"),
+        service(world.owner, name, "gateway"),
+    ]
+
+
+def _leftovers(world: World, objects: list[Json], *, complete: bool) -> list[Action]:
+    """Children that the spec has no more use for: a gateway whose keys were taken away. Jobs go by themselves."""
+    wanted = {(o["kind"], o["metadata"]["name"]) for o in objects}
+    ours = ("Deployment", "Service", "ConfigMap", "PodDisruptionBudget")
+    spare = [c for c in world.children if c["kind"] in ours and (c["kind"], c["metadata"]["name"]) not in wanted]
+    return [_delete(c) for c in spare] if complete else []
+
+
+KIND_PLAN = KindPlan(kind=KIND.kind, plural=KIND.plural, needs=needs, refers_to=refers_to, plan=plan)

@@ -1,0 +1,205 @@
+"""Which model a service shall serve, and what is known of it: by an inspection Job, or from a FineTuneJob."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from hearth.api.base import Json
+from hearth.api.llmservice import LLMServiceSpec
+from hearth.api.model_facts import ModelFacts, ResolvedModel
+from hearth.api.shapes import FromFineTune
+from hearth.plan.conditions import Condition
+from hearth.plan.pod_trouble import result_of, trouble
+from hearth.plan.world import Action, Apply, ObjectKey, World
+from hearth.render.inspection import inspection_job, inspection_name
+from hearth.render.sources import UnsupportedUriError
+from hearth.render.vllm import engine_name
+
+TYPE = "ModelReady"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """The outcome. `model` is None until the model that the spec asks for is known; what runs is left alone then."""
+
+    condition: Condition
+    model: ResolvedModel | None = None
+    fine_tune_job: str | None = None
+    """Where the model came from; its digest is then a manifest's, and verified before the engine starts."""
+    stalled: bool = False
+    waiting_on: str | None = None
+    suggestion: str | None = None
+    actions: tuple[Action, ...] = ()
+
+
+def resolve_model(world: World, spec: LLMServiceSpec) -> ModelState:
+    """The state of the spec's model in this world."""
+    if spec.model.from_fine_tune is not None:
+        return _from_fine_tune(world, spec, spec.model.from_fine_tune)
+    assert spec.model.uri is not None
+    return _from_uri(world, spec, spec.model.uri)
+
+
+def recorded(world: World) -> tuple[ResolvedModel | None, str | None]:
+    """The model in status.resolved, and the FineTuneJob that it came from."""
+    resolved = world.owner.get("status", {}).get("resolved", {})
+    try:
+        model = ResolvedModel.model_validate(resolved["model"])
+    except (KeyError, ValidationError):
+        return None, None
+    return model, resolved.get("fineTuneJob", {}).get("name")
+
+
+def _ready(model: ResolvedModel, fine_tune_job: str | None = None, note: str = "") -> ModelState:
+    size = f"{model.parameters / 1e6:.0f}M parameters in {model.dtype}"
+    message = note or f"{model.architecture}, {size}, read from {model.source}"
+    reason = "SourceDeleted" if note else "Known"
+    return ModelState(Condition(TYPE, "True", reason, message), model, fine_tune_job)
+
+
+def _waiting(reason: str, message: str, waiting_on: str, actions: tuple[Action, ...] = ()) -> ModelState:
+    return ModelState(Condition(TYPE, "False", reason, message), waiting_on=waiting_on, actions=actions)
+
+
+def _stuck(reason: str, message: str, suggestion: str = "", actions: tuple[Action, ...] = ()) -> ModelState:
+    condition = Condition(TYPE, "False", reason, f"{message}; {suggestion}" if suggestion else message)
+    return ModelState(condition, stalled=True, suggestion=suggestion or None, actions=actions)
+
+
+def _from_uri(world: World, spec: LLMServiceSpec, uri: str) -> ModelState:
+    known, came_from = recorded(world)
+    if known is not None and known.source == uri and came_from is None:
+        return _ready(known)
+    return _inspected(world, spec, uri, digest=None, fine_tune_job=None)
+
+
+def _inspected(
+    world: World, spec: LLMServiceSpec, uri: str, digest: str | None, fine_tune_job: str | None
+) -> ModelState:
+    """Reads the result of the inspection Job, which is made where there is none."""
+    owner = world.owner
+    try:
+        job = inspection_job(
+            owner,
+            uri,
+            image=world.settings.images.gateway,
+            config_map=engine_name(owner["metadata"]["name"]),
+            hub_secret=spec.model.secret_ref.name if spec.model.secret_ref else None,
+        )
+    except UnsupportedUriError as error:
+        return _stuck("InvalidModelUri", str(error))
+    name = inspection_name(owner["metadata"]["name"], uri)
+    live = world.child("Job", name)
+    apply: tuple[Action, ...] = (Apply(job),)
+    pods = sorted(
+        world.pods_labelled("batch.kubernetes.io/job-name", name),
+        key=lambda p: p["metadata"].get("creationTimestamp", ""),
+    )
+    for pod in reversed(pods):
+        result = result_of(pod, "inspect")
+        if result and "facts" in result:
+            return _from_facts(uri, result["facts"], digest, fine_tune_job)
+        if result and "error" in result and _failed(live):
+            told = result["error"]
+            return _stuck(told["class"], told["message"], told.get("suggestion", ""), apply)
+    found = trouble(pods)
+    if found is not None and found.reason != "Unschedulable":
+        return _stuck(found.reason, f"the model cannot be read: {found.message}", actions=apply)
+    return _again(world, apply) or _waiting("Inspecting", f"reading {uri}", f"Job {name}", apply)
+
+
+def _from_facts(uri: str, facts: Json, digest: str | None, fine_tune_job: str | None) -> ModelState:
+    try:
+        read = ModelFacts.model_validate(facts)
+    except ValidationError as error:
+        return _stuck("ModelUnreadable", f"{uri}: {error.error_count()} facts are out of range")
+    return _ready(
+        ResolvedModel(**read.model_dump() | {"source": uri} | ({"digest": digest} if digest else {})), fine_tune_job
+    )
+
+
+def _failed(job: Json | None) -> bool:
+    conditions = (job or {}).get("status", {}).get("conditions", [])
+    return any(c["type"] in ("Failed", "FailureTarget") and c["status"] == "True" for c in conditions)
+
+
+def _again(world: World, actions: tuple[Action, ...]) -> ModelState | None:
+    """While a failed inspection is repeated, its failure stays on show: the condition must not flap."""
+    status = world.owner.get("status", {})
+    before = next((c for c in status.get("conditions", []) if c["type"] == TYPE), None)
+    failure = status.get("failure", {})
+    if before is None or before["status"] != "False" or failure.get("class") != before["reason"]:
+        return None
+    if before.get("observedGeneration") != world.owner["metadata"].get("generation"):
+        return None
+    condition = Condition(TYPE, "False", before["reason"], before["message"])
+    return ModelState(condition, stalled=True, suggestion=failure.get("suggestion"), actions=actions)
+
+
+def fine_tune_key(owner: Json, name: str) -> ObjectKey:
+    """The key of a FineTuneJob beside the service."""
+    return ObjectKey("FineTuneJob", owner["metadata"]["namespace"], name)
+
+
+def _from_fine_tune(world: World, spec: LLMServiceSpec, wanted: FromFineTune) -> ModelState:
+    known, came_from = recorded(world)
+    job = world.related.get(fine_tune_key(world.owner, wanted.name))
+    label = f"FineTuneJob {wanted.name}"
+    if job is None:
+        if known is not None and came_from == wanted.name and wanted.digest in (None, known.digest):
+            note = f"{label} was deleted; its artifact {known.digest[:19]} stays pinned and is still served"
+            return _ready(known, wanted.name, note)
+        return _waiting("FineTuneJobNotFound", f"{label} does not exist in this namespace", label)
+    status = job.get("status", {})
+    artifacts = status.get("artifacts", [])
+    if wanted.digest is not None:
+        chosen = next((a for a in artifacts if a["digest"] == wanted.digest), None)
+        if chosen is None:
+            have = ", ".join(a["digest"] for a in artifacts) or "none"
+            return _stuck("ArtifactNotFound", f"{label} has no artifact {wanted.digest}; it has: {have}")
+        return _artifact(world, spec, wanted.name, job, chosen)
+    refusal = _unfinished(label, status)
+    if refusal is not None:
+        return refusal
+    chosen = next((a for a in artifacts if a["kind"] == (wanted.artifact or "Merged")), None)
+    if chosen is None:
+        have = ", ".join(a["kind"] for a in artifacts) or "none"
+        return _stuck("ArtifactNotFound", f"{label} has no {wanted.artifact or 'Merged'} artifact; it has: {have}")
+    return _artifact(world, spec, wanted.name, job, chosen)
+
+
+def _unfinished(label: str, status: Json) -> ModelState | None:
+    """Why a FineTuneJob's artifact is not to be used (yet); None once it succeeded and passed its gate."""
+    gate = status.get("gate", {})
+    if gate.get("passed") is False:
+        advice = "train better, lower the gate, or write the artifact's digest in model.fromFineTune.digest"
+        return _stuck("GateNotMet", f"{label} did not pass its gate ({gate.get('reason', '')})", advice)
+    conditions = {c["type"]: c for c in status.get("conditions", [])}
+    if conditions.get("Ready", {}).get("status") == "True":
+        return None
+    if conditions.get("Stalled", {}).get("status") == "True":
+        said = conditions["Stalled"].get("message", "")
+        return _stuck("FineTuneFailed", f"{label} failed ({said})", "mend it, or choose another model")
+    return _waiting("WaitingForFineTune", f"{label} has not finished", label)
+
+
+def _artifact(world: World, spec: LLMServiceSpec, name: str, job: Json, artifact: Json) -> ModelState:
+    if artifact["kind"] == "Adapter":
+        return _stuck(
+            "AdapterNotServable",
+            f"the adapter of FineTuneJob {name} is no whole model",
+            "set model.fromFineTune.artifact: Merged",
+        )
+    known, _ = recorded(world)
+    if known is not None and known.digest == artifact["digest"] and known.source == artifact["uri"]:
+        return _ready(known, name)
+    facts = job.get("status", {}).get("resolved", {}).get("model")
+    if facts is None:
+        return _inspected(world, spec, artifact["uri"], artifact["digest"], name)
+    try:
+        model = ResolvedModel.model_validate(facts | {"source": artifact["uri"], "digest": artifact["digest"]})
+    except ValidationError:
+        return _inspected(world, spec, artifact["uri"], artifact["digest"], name)
+    return _ready(model, name)

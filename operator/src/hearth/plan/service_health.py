@@ -1,0 +1,164 @@
+"""How a service's pods are: scheduled, available, rolled out; and what is wrong where they are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hearth.api.base import Json
+from hearth.api.llmservice import LLMServiceSpec
+from hearth.plan.conditions import Condition
+from hearth.plan.gpus import why_unschedulable
+from hearth.plan.index_reference import IndexState
+from hearth.plan.memory import MemoryPlan
+from hearth.plan.pod_trouble import Trouble, trouble
+from hearth.plan.rollout import Progress, progress
+from hearth.plan.world import World
+from hearth.render.gateway import gateway_name, has_gateway
+from hearth.render.labels import COMPONENT
+from hearth.render.vllm import EngineChoice, engine_name
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHealth:
+    """The three conditions about pods, and the summary that Ready takes from them."""
+
+    scheduled: Condition
+    available_condition: Condition
+    rolled_out: Condition
+    reason: str
+    message: str
+    stalled: bool = False
+    reconciling: bool = True
+    waiting_on: str | None = None
+    replicas: int = 0
+    ready_replicas: int = 0
+
+    @property
+    def available(self) -> bool:
+        """Whether anything serves."""
+        return self.available_condition.status == "True"
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Scheduled, Available and RolledOut."""
+        return (self.scheduled, self.available_condition, self.rolled_out)
+
+
+def judge(
+    world: World,
+    spec: LLMServiceSpec,
+    engine: Json | None,
+    gateway: Json | None,
+    *,
+    memory: MemoryPlan | None = None,
+    choice: EngineChoice | None = None,
+    index: IndexState | None = None,
+) -> EngineHealth:
+    """The health of what is there. `engine` and `gateway` are what is wanted; None where that is not known."""
+    name = world.owner["metadata"]["name"]
+    live_engine = world.child("Deployment", engine_name(name))
+    live_gateway = world.child("Deployment", gateway_name(name))
+    found = _trouble(world, memory, choice)
+    running = (live_engine or {}).get("status", {})
+    health = EngineHealth(
+        scheduled=_scheduled(world, found),
+        available_condition=_available(spec, live_engine, live_gateway, index),
+        rolled_out=Condition("RolledOut", "False", "Waiting", "the model to serve is not settled"),
+        reason="Progressing",
+        message="",
+        replicas=running.get("replicas", 0),
+        ready_replicas=running.get("availableReplicas", 0),
+    )
+    if engine is None:
+        return health
+    parts = [progress(live_engine, engine)]
+    if has_gateway(spec) and gateway is not None:
+        parts.append(progress(live_gateway, gateway))
+    return _summary(spec, health, parts, found, index)
+
+
+def _trouble(world: World, memory: MemoryPlan | None, choice: EngineChoice | None) -> Trouble | None:
+    found = trouble(world.pods_labelled(COMPONENT, "engine")) or trouble(world.pods_labelled(COMPONENT, "gateway"))
+    if found is None:
+        return None
+    if found.reason == "OOMKilled" and memory is not None:
+        parts = ", ".join(f"{name} {size / 2**30:.1f} GiB" for name, size in memory.items)
+        advice = "raise resources.limits.memory, or lower engine.maxConcurrency"
+        return replace(found, message=f"{found.message}; planned were {parts}: {advice}")
+    if found.reason == "Unschedulable" and choice is not None and choice.accelerator is not None:
+        why = why_unschedulable(choice.accelerator, world.nodes)
+        return replace(found, message=f"{why} (scheduler: {found.message})") if why else found
+    return found
+
+
+def _scheduled(world: World, found: Trouble | None) -> Condition:
+    if found is not None and found.reason in ("Unschedulable", "VolumeMissing"):
+        return Condition("Scheduled", "False", found.reason, found.message)
+    pods = [p for p in world.pods_labelled(COMPONENT, "engine") if "deletionTimestamp" not in p["metadata"]]
+    if not pods:
+        return Condition("Scheduled", "Unknown", "NoPods", "there are no engine pods")
+    placed = sum(1 for p in pods if p.get("spec", {}).get("nodeName"))
+    if placed < len(pods):
+        return Condition("Scheduled", "Unknown", "Waiting", f"{placed} of {len(pods)} engine pods have a node")
+    return Condition("Scheduled", "True", "Placed", "every engine pod has a node")
+
+
+def _available(spec: LLMServiceSpec, engine: Json | None, gateway: Json | None, index: IndexState | None) -> Condition:
+    if index is not None and index.index is None and gateway is None:
+        return Condition("Available", "False", index.reason, index.message)
+    parts = {"engine": engine} | ({"gateway": gateway} if has_gateway(spec) else {})
+    missing = [n for n, d in parts.items() if not (d or {}).get("status", {}).get("availableReplicas")]
+    if missing:
+        return Condition("Available", "False", "NoneAnswering", f"no {' and no '.join(missing)} pod answers")
+    running = (engine or {}).get("status", {})
+    answering, total = running.get("availableReplicas", 0), running.get("replicas", 0)
+    return Condition("Available", "True", "Answering", f"{answering} of {total} engine pods answered a real request")
+
+
+def _summary(
+    spec: LLMServiceSpec,
+    health: EngineHealth,
+    parts: list[Progress],
+    found: Trouble | None,
+    index: IndexState | None,
+) -> EngineHealth:
+    engine = parts[0]
+    if index is not None and index.index is None:
+        return _held(health, engine, index.reason, index.message, stalled=index.stalled, waiting_on="VectorIndex")
+    if all(p.done for p in parts):
+        rolled = Condition("RolledOut", "True", "Complete", "every pod is of the newest revision")
+        done = replace(health, rolled_out=rolled, reconciling=False)
+        if spec.replicas == 0:
+            return replace(done, reason="ScaledToZero", message="replicas is 0: nothing runs, nothing is wrong")
+        return replace(done, reason="Serving", message=health.available_condition.message)
+    if found is not None:
+        waiting_on = "a node with room" if found.reason == "Unschedulable" else None
+        return _held(health, engine, found.reason, found.message, stalled=found.lasting, waiting_on=waiting_on)
+    if engine.deadline_exceeded:
+        message = f"the new revision did not answer in time: {engine.describe()}"
+        return _held(health, engine, "ProgressDeadlineExceeded", message, stalled=True)
+    slow = next(p for p in parts if not p.done)
+    what = "engine" if slow is engine else "gateway"
+    return _held(health, engine, "RollingOut", f"{what}: {slow.describe()}")
+
+
+def _held(
+    health: EngineHealth,
+    engine: Progress,
+    reason: str,
+    message: str,
+    *,
+    stalled: bool = False,
+    waiting_on: str | None = None,
+) -> EngineHealth:
+    if health.available and reason != "RollingOut":
+        message = f"{message}; the previous revision is still served" if engine.total else message
+    rolled = Condition("RolledOut", "False", reason, message)
+    return replace(
+        health,
+        rolled_out=rolled,
+        reason=reason,
+        message=message,
+        stalled=stalled,
+        reconciling=not stalled,
+        waiting_on=waiting_on,
+    )

@@ -1,0 +1,209 @@
+"""The gateway of an LLMService: configuration, Deployment, and the Service that clients call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from hearth.api.base import GROUP, Json, decimal, seconds
+from hearth.api.llmservice import LLMServiceSpec
+from hearth.api.rag import Rag
+from hearth.api.sampling import Sampling
+from hearth.render.labels import owner_labels, pod_labels, selector
+from hearth.render.names import child_name, digest8
+from hearth.render.pod import restricted_pod
+from hearth.render.podoverrides import with_resources
+from hearth.render.vllm import PORT, TEMPLATE_HASH, drain_seconds, engine_name
+
+CONFIG_HASH = f"{GROUP}/config-hash"
+KEYS_PATH = "/etc/hearth-keys"
+MAX_QUEUED = 256
+REQUEST_TIMEOUT = 600
+SETTLE_SECONDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Where a VectorIndex answers, from its status."""
+
+    name: str
+    endpoint: str
+    collection: str
+    embedding_url: str
+    embedding_model: str
+    field: str
+    metric: str
+    query_prefix: str | None
+    capabilities: tuple[str, ...]
+
+
+def gateway_name(owner: str) -> str:
+    """Name of the gateway's Deployment, ConfigMap and PodDisruptionBudget."""
+    return child_name(owner, "gateway")
+
+
+def has_gateway(spec: LLMServiceSpec) -> bool:
+    """A gateway stands before every Generate service, and before every service with keys."""
+    return spec.task == "Generate" or bool(spec.access and spec.access.api_keys_secret_ref)
+
+
+def gateway_replicas(spec: LLMServiceSpec) -> int:
+    """As written; else one for one engine pod, two for more."""
+    if spec.gateway and spec.gateway.replicas is not None:
+        return spec.gateway.replicas
+    return 1 if spec.replicas <= 1 else 2
+
+
+def retrieval(rag: Rag, index: Index) -> str:
+    """Dense or Hybrid: as written, else what the index can do."""
+    return rag.retrieval or ("Hybrid" if "Hybrid" in index.capabilities else "Dense")
+
+
+def gateway_config(
+    owner: Json,
+    spec: LLMServiceSpec,
+    *,
+    served_name: str,
+    domain: str,
+    max_model_len: int,
+    max_concurrency: int,
+    index: Index | None,
+) -> Json:
+    """What the gateway reads at HEARTH_CONFIG (images/gateway documents the format)."""
+    metadata = owner["metadata"]
+    queued = spec.engine.max_queued if spec.engine and spec.engine.max_queued is not None else MAX_QUEUED
+    timeout = (
+        seconds(spec.gateway.request_timeout) if spec.gateway and spec.gateway.request_timeout else REQUEST_TIMEOUT
+    )
+    config: Json = {
+        "service": f"{metadata['namespace']}/{metadata['name']}",
+        "task": spec.task,
+        "servedName": served_name,
+        "upstream": f"http://{engine_name(metadata['name'])}.{metadata['namespace']}.svc.{domain}:{PORT}",
+        "maxModelLen": max_model_len,
+        "maxInFlight": max_concurrency + queued,
+        "requestTimeoutSeconds": timeout,
+        "settleSeconds": SETTLE_SECONDS,
+        "drainSeconds": drain_seconds(spec.rollout),
+    }
+    if spec.access and spec.access.api_keys_secret_ref:
+        config["keysDirectory"] = KEYS_PATH
+    if spec.sampling:
+        config["sampling"] = _sampling(spec.sampling)
+    if spec.prompt and spec.prompt.system:
+        config["systemPrompt"] = spec.prompt.system
+    if spec.rag and index:
+        config["rag"] = _rag(spec.rag, index, max_model_len)
+    return config
+
+
+def _sampling(sampling: Sampling) -> Json:
+    """Parameters under the names that the OpenAI API and vLLM give them."""
+    values = {
+        "temperature": decimal(sampling.temperature) if sampling.temperature is not None else None,
+        "top_p": decimal(sampling.top_p) if sampling.top_p is not None else None,
+        "top_k": sampling.top_k,
+        "max_tokens": sampling.max_tokens,
+        "stop": sampling.stop,
+        "seed": sampling.seed,
+    }
+    wire = {"topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens"}
+    return {
+        "defaults": {name: value for name, value in values.items() if value is not None},
+        "locked": sorted(wire.get(field, field) for field in sampling.lock or []),
+    }
+
+
+def _rag(rag: Rag, index: Index, max_model_len: int) -> Json:
+    top_k = rag.top_k or 5
+    found: Json = {
+        "index": index.name,
+        "milvus": {"uri": index.endpoint, "collection": index.collection},
+        "embedding": {
+            "url": index.embedding_url,
+            "model": index.embedding_model,
+            "field": index.field,
+            "metric": index.metric,
+        },
+        "retrieval": retrieval(rag, index),
+        "topK": top_k,
+        "candidates": max(top_k, rag.candidates or 40),
+        "maxContextTokens": rag.max_context_tokens or max_model_len // 2,
+        "fusionK": rag.fusion.k if rag.fusion and rag.fusion.k else 60,
+        "citations": rag.citations is not False,
+    }
+    if index.query_prefix:
+        found["embedding"]["queryPrefix"] = index.query_prefix
+    if rag.prompt_template:
+        found["promptTemplate"] = rag.prompt_template
+    if rag.abstain and rag.abstain.min_similarity is not None:
+        found["minSimilarity"] = decimal(rag.abstain.min_similarity)
+    if rag.abstain and rag.abstain.message:
+        found["abstainMessage"] = rag.abstain.message
+    return found
+
+
+def gateway_config_map(owner: Json, config: Json) -> Json:
+    """The gateway's configuration; the pods restart one by one when it changes."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": gateway_name(owner["metadata"]["name"]), "labels": owner_labels(owner)},
+        "data": {"config.json": json.dumps(config, indent=2, sort_keys=True)},
+    }
+
+
+def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json) -> Json:
+    """The gateway's pod template. API keys are mounted, so that a change of the Secret needs no restart."""
+    name = gateway_name(owner["metadata"]["name"])
+    mounts: list[Json] = [{"name": "config", "mountPath": "/etc/hearth", "readOnly": True}]
+    volumes: list[Json] = [{"name": "config", "configMap": {"name": name}}]
+    if spec.access and spec.access.api_keys_secret_ref:
+        secret = spec.access.api_keys_secret_ref.name
+        volumes.append({"name": "keys", "secret": {"secretName": secret, "optional": True}})
+        mounts.append({"name": "keys", "mountPath": KEYS_PATH, "readOnly": True})
+    container: Json = {
+        "name": "gateway",
+        "image": image,
+        "command": ["python3", "-m", "hearth_gateway"],
+        "env": [{"name": "HEARTH_CONFIG", "value": "/etc/hearth/config.json"}],
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "resources": {"requests": {"cpu": "100m", "memory": "160Mi"}, "limits": {"memory": "512Mi"}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 5},
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": "http"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 10,
+            "failureThreshold": 6,
+        },
+        "volumeMounts": mounts,
+    }
+    return restricted_pod(
+        labels=pod_labels(owner, "gateway"),
+        annotations={CONFIG_HASH: digest8(config)},
+        containers=[with_resources(container, spec.gateway.resources if spec.gateway else None)],
+        volumes=volumes,
+        grace_seconds=SETTLE_SECONDS + drain_seconds(spec.rollout) + 15,
+    )
+
+
+def gateway_deployment(owner: Json, spec: LLMServiceSpec, image: str, config: Json) -> Json:
+    """The gateway's Deployment: a new pod is Ready before an old one drains."""
+    template = gateway_template(owner, spec, image, config)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": gateway_name(owner["metadata"]["name"]),
+            "labels": owner_labels(owner),
+            "annotations": {TEMPLATE_HASH: digest8(template)},
+        },
+        "spec": {
+            "replicas": gateway_replicas(spec),
+            "revisionHistoryLimit": 1,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "selector": {"matchLabels": selector(owner, "gateway")},
+            "template": template,
+        },
+    }

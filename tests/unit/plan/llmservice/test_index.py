@@ -1,0 +1,101 @@
+"""Services that answer from a VectorIndex."""
+
+import json
+from typing import Any
+
+import pytest
+
+RAG = {"indexRef": {"name": "handbook"}, "topK": 4, "abstain": {"minSimilarity": "0.3"}}
+
+
+def vector_index(**status: Any) -> dict[str, Any]:
+    built = {
+        "endpoint": "http://handbook-milvus.law.svc.cluster.local:19530",
+        "builds": {"active": "b1", "alias": "handbook", "collection": "handbook_b1"},
+        "embeddings": [{"name": "text", "serviceRef": {"name": "minilm"}, "model": "minilm", "metric": "Cosine"}],
+        "capabilities": ["Dense", "BM25", "Hybrid"],
+    }
+    return {"kind": "VectorIndex", "metadata": {"name": "handbook"}, "status": built | status}
+
+
+@pytest.fixture
+def answering(generate: Any) -> Any:
+    generate.edit(rag=RAG)
+    generate.reconcile()
+    generate.finish_inspection()
+    return generate
+
+
+def config(namespace: Any) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(namespace.children[("ConfigMap", "court-gateway")]["data"]["config.json"])
+    return decoded
+
+
+def test_the_engine_starts_while_the_index_is_built_and_the_gateway_waits(answering: Any) -> None:
+    answering.reconcile()
+    answering.roll_out()
+    answering.pass_time(20)
+    answering.reconcile()
+    assert ("Deployment", "court-engine") in answering.children
+    assert ("Deployment", "court-gateway") not in answering.children
+    assert answering.condition("Available")["reason"] == "IndexNotFound"
+    answering.others[("VectorIndex", "handbook")] = vector_index(builds={"building": "b1"})
+    answering.pass_time(20)
+    answering.reconcile()
+    assert answering.condition("Available")["reason"] == "IndexNotReady"
+    answering.others[("VectorIndex", "handbook")] = vector_index()
+    answering.reconcile()
+    answering.roll_out()
+    answering.reconcile()
+    assert answering.condition("Ready")["status"] == "True"
+
+
+def test_the_gateway_is_told_where_to_search(answering: Any) -> None:
+    answering.others[("VectorIndex", "handbook")] = vector_index()
+    answering.reconcile()
+    assert config(answering)["rag"] == {
+        "index": "handbook",
+        "milvus": {"uri": "http://handbook-milvus.law.svc.cluster.local:19530", "collection": "handbook"},
+        "embedding": {
+            "url": "http://minilm.law.svc.cluster.local:8000/v1",
+            "model": "minilm",
+            "field": "dense_text",
+            "metric": "Cosine",
+        },
+        "retrieval": "Hybrid",
+        "topK": 4,
+        "candidates": 40,
+        "maxContextTokens": 4096,
+        "fusionK": 60,
+        "citations": True,
+        "minSimilarity": 0.3,
+    }
+    assert config(answering)["upstream"] == "http://court-engine.law.svc.cluster.local:8000"
+
+
+def test_hybrid_on_an_index_that_cannot_is_told(answering: Any) -> None:
+    answering.edit(rag=RAG | {"retrieval": "Hybrid"})
+    answering.others[("VectorIndex", "handbook")] = vector_index(capabilities=["Dense"])
+    answering.reconcile()
+    assert answering.condition("Stalled")["reason"] == "RetrievalNotPossible"
+    assert "can only do: Dense" in answering.condition("Ready")["message"]
+
+
+def test_unset_retrieval_is_what_the_index_can_do(answering: Any) -> None:
+    answering.others[("VectorIndex", "handbook")] = vector_index(capabilities=["Dense"])
+    answering.reconcile()
+    assert config(answering)["rag"]["retrieval"] == "Dense"
+
+
+def test_an_index_that_is_deleted_leaves_the_gateway_as_it_is(answering: Any) -> None:
+    answering.others[("VectorIndex", "handbook")] = vector_index()
+    answering.reconcile()
+    answering.roll_out()
+    answering.reconcile()
+    before = config(answering)
+    del answering.others[("VectorIndex", "handbook")]
+    answering.pass_time(60)
+    answering.reconcile()
+    assert answering.condition("Ready")["reason"] == "IndexNotFound"
+    assert config(answering) == before
+    assert ("Deployment", "court-gateway") in answering.children

@@ -1,0 +1,139 @@
+"""The life of a service: inspected, planned, rolled out, scaled, suspended."""
+
+from typing import Any
+
+from hearth.api.llmservice_status import LLMServiceStatus
+
+
+def test_a_model_is_inspected_before_any_engine_pod_is_made(generate: Any) -> None:
+    generate.reconcile()
+    assert {kind for kind, _ in generate.children} == {"ConfigMap", "Job"}
+    assert generate.condition("ModelReady")["reason"] == "Inspecting"
+    assert generate.condition("Reconciling")["status"] == "True"
+
+
+def test_a_service_that_comes_up_quickly_costs_its_children_and_two_status_writes(generate: Any) -> None:
+    generate.reconcile()
+    generate.pass_time(1)
+    generate.finish_inspection()
+    generate.reconcile()
+    generate.pass_time(1)
+    generate.reconcile()
+    generate.roll_out()
+    generate.reconcile()
+    assert generate.condition("Ready") | {"lastTransitionTime": ""} == {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Serving",
+        "message": "1 of 1 engine pods answered a real request",
+        "observedGeneration": 1,
+        "lastTransitionTime": "",
+    }
+    assert generate.child_writes == len(generate.children) == 9  # the inspection Job among them
+    assert generate.status_writes == 2
+
+
+def test_at_rest_nothing_is_written(generate: Any) -> None:
+    generate.serve()
+    generate.child_writes = generate.status_writes = 0
+    for _ in range(3):
+        generate.pass_time(1000)
+        generate.reconcile()
+    assert (generate.child_writes, generate.status_writes) == (0, 0)
+    assert "Job" not in {kind for kind, _ in generate.children}, "a known model is not inspected again"
+
+
+def test_a_slow_start_is_told_after_a_while(generate: Any) -> None:
+    generate.reconcile()
+    generate.finish_inspection()
+    plan = generate.reconcile()
+    assert plan.look_again is not None
+    assert generate.condition("ModelReady")["reason"] == "Inspecting", "held back"
+    generate.pass_time(11)
+    generate.reconcile()
+    assert generate.condition("ModelReady")["status"] == "True"
+    assert generate.condition("Ready")["reason"] == "RollingOut"
+    assert generate.owner["status"]["memory"]["kvTokens"] == 46603
+
+
+def test_the_status_fits_its_schema(generate: Any) -> None:
+    generate.serve()
+    status = LLMServiceStatus.model_validate(generate.owner["status"])
+    assert status.url == "http://court.law.svc.cluster.local:8000/v1"
+    assert status.selector == "hearth.dev/component=engine,hearth.dev/kind=LLMService,hearth.dev/name=court"
+    assert status.resolved is not None
+    assert status.resolved.device == "CPU"
+    assert status.resolved.served_name == "court"
+
+
+def test_an_embedder_has_no_gateway(embed: Any) -> None:
+    embed.serve()
+    assert ("Deployment", "court-gateway") not in embed.children
+    assert embed.children[("Service", "court")]["spec"]["selector"]["hearth.dev/component"] == "engine"
+
+
+def test_keys_put_a_gateway_before_an_embedder_and_its_removal_takes_it_away(embed: Any) -> None:
+    embed.serve()
+    embed.edit(access={"apiKeysSecretRef": {"name": "keys"}})
+    embed.reconcile()
+    assert ("Deployment", "court-gateway") in embed.children
+    embed.edit(access=None)
+    embed.reconcile()
+    names = {name for kind, name in embed.children if kind != "ConfigMap"}
+    assert names == {"court", "court-engine"}
+
+
+def test_scaling_changes_the_number_of_pods_and_nothing_else(generate: Any) -> None:
+    generate.serve()
+    template = generate.deployment()["spec"]["template"]
+    generate.edit(replicas=3)
+    generate.reconcile()
+    assert generate.deployment()["spec"]["replicas"] == 3
+    assert generate.deployment()["spec"]["template"] == template
+    assert generate.condition("Ready")["reason"] == "RollingOut"
+    generate.roll_out()
+    generate.reconcile()
+    assert generate.owner["status"]["replicas"] == 3
+
+
+def test_zero_replicas_are_no_failure(generate: Any) -> None:
+    generate.serve()
+    generate.edit(replicas=0)
+    generate.reconcile()
+    generate.roll_out()
+    generate.reconcile()
+    assert generate.condition("Ready")["status"] == "True"
+    assert generate.condition("Ready")["reason"] == "ScaledToZero"
+    assert generate.condition("Available")["status"] == "False"
+
+
+def test_a_suspended_service_keeps_everything_but_its_pods(generate: Any) -> None:
+    generate.serve()
+    generate.edit(suspend=True)
+    generate.reconcile()
+    assert {kind for kind, _ in generate.children} == {"ConfigMap", "Service", "PodDisruptionBudget"}
+    generate.pods = []
+    generate.reconcile()
+    assert generate.condition("Ready")["reason"] == "Suspended"
+    assert generate.condition("Stalled")["status"] == "False"
+    assert generate.owner["status"]["resolved"]["model"]["source"] == "oci://models/smollm2"
+    generate.edit(suspend=False)
+    generate.reconcile()
+    assert generate.deployment()["spec"]["replicas"] == 1, "without another inspection"
+
+
+def test_an_invalid_spec_is_told_and_disturbs_nothing(generate: Any) -> None:
+    generate.serve()
+    before = dict(generate.children)
+    generate.edit(task="Chat")
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "InvalidSpec"
+    assert generate.children == before
+    assert generate.owner["status"]["resolved"]["servedName"] == "court"
+
+
+def test_events_tell_of_changes_only(generate: Any) -> None:
+    generate.serve()
+    assert generate.events == ["Inspecting", "Serving"]
+    generate.reconcile()
+    assert generate.events == ["Inspecting", "Serving"]

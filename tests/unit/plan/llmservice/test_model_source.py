@@ -1,0 +1,178 @@
+"""Where the model comes from, and what happens when it cannot be had."""
+
+from typing import Any
+
+MISSING = {
+    "error": {
+        "class": "ModelNotFound",
+        "message": "/model/nope does not exist; /model holds: config.json",
+        "suggestion": "correct the path in spec.model, or put the model there",
+    }
+}
+
+
+def test_an_unknown_model_path_is_told_and_the_old_model_goes_on(generate: Any) -> None:
+    generate.serve()
+    before = generate.deployment()["spec"]
+    generate.edit(model={"uri": "pvc://weights/nope"}, engine={"maxModelLen": 512})
+    generate.reconcile()
+    generate.finish_inspection(MISSING, code=66)
+    generate.reconcile()
+    assert generate.condition("ModelReady")["reason"] == "ModelNotFound"
+    assert "/model/nope does not exist" in generate.condition("ModelReady")["message"]
+    assert generate.condition("Stalled")["status"] == "True"
+    assert generate.condition("Available")["status"] == "True"
+    assert "the previous model is still served" in generate.condition("Ready")["message"]
+    assert generate.deployment()["spec"] == before
+    assert generate.owner["status"]["failure"]["suggestion"].startswith("correct the path")
+    assert generate.events[-1] == "ModelNotFound"
+
+
+def test_a_missing_model_is_looked_for_again_without_the_condition_flapping(generate: Any) -> None:
+    generate.reconcile()
+    generate.finish_inspection(MISSING, code=66)
+    generate.reconcile()
+    shown = generate.condition("ModelReady")
+    writes = generate.status_writes
+    generate.pass_time(120)
+    generate.forget_jobs()
+    generate.reconcile()
+    assert "Job" in {kind for kind, _ in generate.children}, "inspected again"
+    assert generate.condition("ModelReady") == shown
+    assert generate.status_writes == writes
+    generate.finish_inspection()
+    generate.reconcile()
+    assert generate.condition("ModelReady")["status"] == "True"
+    assert ("Deployment", "court-engine") in generate.children
+
+
+def test_a_claim_that_does_not_exist_is_named(generate: Any) -> None:
+    generate.owner["spec"]["model"] = {"uri": "pvc://weights/court"}
+    generate.reconcile()
+    name = next(n for kind, n in generate.children if kind == "Job")
+    message = '0/1 nodes are available: persistentvolumeclaim "weights" not found.'
+    generate.pods.append(
+        {
+            "metadata": {
+                "name": name,
+                "labels": {"batch.kubernetes.io/job-name": name, "hearth.dev/component": "inspect"},
+            },
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": message}]},
+        }
+    )
+    generate.reconcile()
+    assert generate.condition("ModelReady")["reason"] == "VolumeMissing"
+    assert "PersistentVolumeClaim weights does not exist: create it" in generate.condition("Ready")["message"]
+
+
+def test_a_new_model_rolls_out_once_it_is_known(generate: Any) -> None:
+    generate.serve()
+    generate.edit(model={"uri": "oci://models/other"})
+    generate.reconcile()
+    assert generate.deployment()["metadata"]["generation"] == 1
+    generate.finish_inspection()
+    generate.reconcile()
+    assert generate.deployment()["metadata"]["generation"] == 2
+    volumes = generate.deployment()["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["image"]["reference"] == "models/other"
+
+
+def test_a_tuned_model_needs_no_inspection_and_is_verified_before_it_is_loaded(tuned: Any, job: Any) -> None:
+    tuned.others[("FineTuneJob", "extractor")] = job()
+    tuned.serve()
+    assert "Job" not in {kind for kind, _ in tuned.children}
+    assert tuned.owner["status"]["model"] == {
+        "uri": "pvc://extractor-artifacts/artifacts/merged-3",
+        "digest": "sha256:" + "3" * 64,
+    }
+    (verify,) = tuned.deployment()["spec"]["template"]["spec"]["initContainers"]
+    assert verify["command"][1:] == [
+        "/hearth/verify_manifest.py",
+        "/model/artifacts/merged-3",
+        "sha256:" + "3" * 64,
+    ]
+
+
+def test_a_fine_tune_that_is_still_running_is_waited_for(tuned: Any, job: Any) -> None:
+    tuned.reconcile()
+    assert tuned.condition("ModelReady")["reason"] == "FineTuneJobNotFound"
+    tuned.others[("FineTuneJob", "extractor")] = job(conditions=[], gate={}, artifacts=[])
+    tuned.pass_time(20)
+    tuned.reconcile()
+    assert tuned.condition("ModelReady")["reason"] == "WaitingForFineTune"
+    assert tuned.condition("Stalled")["status"] == "False"
+    assert tuned.owner["status"]["pending"]["waitingOn"] == ["FineTuneJob extractor"]
+    tuned.others[("FineTuneJob", "extractor")] = job()
+    tuned.reconcile()
+    assert ("Deployment", "court-engine") in tuned.children
+
+
+def test_a_model_that_failed_its_gate_changes_nothing_that_runs(generate: Any, job: Any) -> None:
+    generate.serve()
+    before = generate.deployment()["spec"]
+    generate.edit(model={"fromFineTune": {"name": "extractor"}})
+    generate.others[("FineTuneJob", "extractor")] = job(gate={"passed": False, "reason": "JSONFieldF1 0.41 < 0.9"})
+    generate.reconcile()
+    assert generate.condition("ModelReady")["reason"] == "GateNotMet"
+    assert "JSONFieldF1 0.41 < 0.9" in generate.condition("ModelReady")["message"]
+    assert generate.condition("Stalled")["status"] == "True"
+    assert generate.condition("Available")["status"] == "True"
+    assert generate.deployment()["spec"] == before
+
+
+def test_a_model_that_failed_its_gate_is_served_when_asked_for_by_digest(tuned: Any, job: Any) -> None:
+    tuned.others[("FineTuneJob", "extractor")] = job(gate={"passed": False, "reason": "low"})
+    tuned.edit(model={"fromFineTune": {"name": "extractor", "digest": "sha256:" + "3" * 64}})
+    tuned.serve()
+
+
+def test_a_new_artifact_of_the_same_job_is_followed(tuned: Any, job: Any) -> None:
+    tuned.others[("FineTuneJob", "extractor")] = job()
+    tuned.serve()
+    newer = {"kind": "Merged", "uri": "pvc://extractor-artifacts/artifacts/merged-4", "digest": "sha256:" + "4" * 64}
+    tuned.others[("FineTuneJob", "extractor")] = job(artifacts=[newer])
+    tuned.reconcile()
+    assert tuned.deployment()["metadata"]["generation"] == 2
+    assert tuned.owner["status"]["model"]["digest"] == newer["digest"]
+
+
+def test_deleting_the_job_of_a_served_model_stops_nothing(tuned: Any, job: Any) -> None:
+    tuned.others[("FineTuneJob", "extractor")] = job()
+    tuned.serve()
+    before = tuned.deployment()["spec"]
+    del tuned.others[("FineTuneJob", "extractor")]
+    tuned.reconcile()
+    assert tuned.condition("ModelReady")["status"] == "True"
+    assert tuned.condition("ModelReady")["reason"] == "SourceDeleted"
+    assert "is still served" in tuned.condition("ModelReady")["message"]
+    assert tuned.condition("Ready")["status"] == "True"
+    assert tuned.deployment()["spec"] == before
+
+
+def test_an_adapter_alone_is_refused_with_the_way_out(tuned: Any, job: Any) -> None:
+    tuned.others[("FineTuneJob", "extractor")] = job()
+    tuned.edit(model={"fromFineTune": {"name": "extractor", "artifact": "Adapter"}})
+    tuned.reconcile()
+    assert tuned.condition("ModelReady")["reason"] == "AdapterNotServable"
+    assert "artifact: Merged" in tuned.condition("ModelReady")["message"]
+
+
+def test_a_model_that_does_not_fit_gets_no_pod(generate: Any) -> None:
+    generate.edit(resources={"limits": {"memory": "1Gi"}})
+    generate.reconcile()
+    generate.finish_inspection()
+    generate.reconcile()
+    assert ("Deployment", "court-engine") not in generate.children
+    assert generate.condition("Stalled")["reason"] == "DoesNotFit"
+    assert "weights 0.3 GiB" in generate.condition("Scheduled")["message"]
+    assert generate.owner["status"]["failure"]["suggestion"].startswith("resources.limits.memory: 3Gi")
+
+
+def test_what_fits_no_longer_leaves_the_old_pods_alone(generate: Any) -> None:
+    generate.serve()
+    before = generate.deployment()["spec"]
+    generate.edit(resources={"limits": {"memory": "1Gi"}})
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "DoesNotFit"
+    assert generate.deployment()["spec"] == before
+    assert generate.condition("Available")["status"] == "True"

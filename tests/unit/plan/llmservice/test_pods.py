@@ -1,0 +1,153 @@
+"""Trouble of pods, told in the service's conditions while the old revision goes on."""
+
+from typing import Any
+
+import pytest
+
+GPU_NODE: dict[str, Any] = {
+    "metadata": {
+        "name": "g",
+        "labels": {
+            "nvidia.com/gpu.product": "NVIDIA-L4",
+            "nvidia.com/gpu.memory": "23034",
+            "nvidia.com/gpu.compute.major": "8",
+            "nvidia.com/gpu.compute.minor": "9",
+        },
+    },
+    "status": {"allocatable": {"nvidia.com/gpu": "4", "memory": "64Gi"}},
+}
+ARGPARSE = """usage: api_server.py [-h] [--host HOST]
+                     [--port PORT]
+api_server.py: error: unrecognized arguments: --frobnicate=1
+"""
+TRACEBACK = """(APIServer pid=1) INFO 11-24 19:00:01 [api_server.py:1] starting
+(APIServer pid=1) Traceback (most recent call last):
+(APIServer pid=1)   File "/usr/lib/x.py", line 5, in main
+(APIServer pid=1)     raise ValueError("x")
+(APIServer pid=1) ValueError: Unknown attention backend FOO
+"""
+
+
+def crashed(message: str, code: int = 1, reason: str = "Error") -> dict[str, Any]:
+    ended = {"exitCode": code, "message": message, "reason": reason}
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s"}
+    status = {"name": "engine", "ready": False, "state": {"waiting": waiting}, "lastState": {"terminated": ended}}
+    return {"containerStatuses": [status]}
+
+
+def pulling(reason: str) -> dict[str, Any]:
+    waiting = {"reason": reason, "message": "manifest unknown"}
+    return {
+        "containerStatuses": [{"name": "engine", "image": "no/such:1", "ready": False, "state": {"waiting": waiting}}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        (pulling("ImagePullBackOff"), "ImagePullFailed", "image no/such:1 cannot be pulled: manifest unknown"),
+        (pulling("ErrImagePull"), "ImagePullFailed", "no/such:1"),
+        (crashed(ARGPARSE, 2), "EngineArgumentRejected", "unrecognized arguments: --frobnicate=1"),
+        (crashed(TRACEBACK), "EngineFailed", "ValueError: Unknown attention backend FOO"),
+        (crashed("", 137, "OOMKilled"), "OOMKilled", "planned were weights 0.3 GiB, kv-cache 1.0 GiB"),
+        (
+            crashed('{"error": {"class": "DigestMismatch", "message": "model.safetensors has sha256 0"}}', 65),
+            "DigestMismatch",
+            "model.safetensors has sha256 0",
+        ),
+    ],
+)
+def test_a_new_pod_in_trouble_stalls_the_rollout_and_the_old_pod_serves_on(
+    generate: Any, status: dict[str, Any], reason: str, said: str
+) -> None:
+    generate.serve()
+    generate.edit(engine={"args": {"frobnicate": "1"}})
+    generate.reconcile()
+    generate.break_new_pod(**status)
+    generate.reconcile()
+    assert generate.condition("RolledOut")["reason"] == reason
+    assert said in generate.condition("RolledOut")["message"]
+    assert generate.condition("Available")["status"] == "True"
+    assert generate.condition("Stalled") | {"status": "True", "reason": reason} == generate.condition("Stalled")
+    assert "the previous revision is still served" in generate.condition("Ready")["message"]
+    assert generate.events[-1] == reason
+
+
+def test_a_pod_that_finds_no_node_is_waited_for(generate: Any) -> None:
+    generate.serve()
+    generate.edit(resources={"requests": {"cpu": "64"}})
+    generate.reconcile()
+    refused = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: 1 Insufficient cpu."}
+    generate.break_new_pod(conditions=[refused])
+    generate.pass_time(60)
+    generate.reconcile()
+    assert generate.condition("Scheduled")["reason"] == "Unschedulable"
+    assert "Insufficient cpu" in generate.condition("Scheduled")["message"]
+    assert generate.condition("Reconciling")["status"] == "True"
+    assert generate.owner["status"]["pending"]["reason"] == "Unschedulable"
+    since = generate.owner["status"]["pending"]["since"]
+    generate.pass_time(60)
+    generate.reconcile()
+    assert generate.owner["status"]["pending"]["since"] == since
+
+
+def test_gpus_where_there_are_none_are_told_with_what_the_nodes_have(generate: Any) -> None:
+    generate.edit(accelerator={"count": 1, "minMemory": "80G"})
+    generate.nodes.append(GPU_NODE)
+    generate.reconcile()
+    generate.finish_inspection()
+    generate.reconcile()
+    refused = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available: 1 Insufficient GPU."}
+    generate.break_new_pod(conditions=[refused])
+    generate.pass_time(60)
+    generate.reconcile()
+    message = generate.condition("Scheduled")["message"]
+    assert "1 node with 4 x NVIDIA-L4 (23034 MiB)" in message
+    assert "NVIDIA-L4 has 24.2G" in message
+
+
+def test_a_rollout_that_takes_too_long_is_stalled(generate: Any) -> None:
+    generate.serve()
+    generate.edit(engine={"maxModelLen": 512})
+    generate.reconcile()
+    generate.break_new_pod()
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    generate.deployment()["status"]["conditions"] = [late]
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "ProgressDeadlineExceeded"
+
+
+def test_a_pod_that_is_going_is_no_trouble(generate: Any) -> None:
+    generate.serve()
+    going = generate.pod("court-engine", 7, **crashed("", 137))
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    generate.pods.append(going)
+    generate.reconcile()
+    assert generate.condition("Ready")["status"] == "True"
+
+
+def test_a_cluster_with_gpus_gets_the_fewest_that_hold_the_model(generate: Any) -> None:
+    generate.nodes.append(GPU_NODE)
+    generate.serve()
+    resolved = generate.owner["status"]["resolved"]
+    assert resolved["device"] == "GPU"
+    assert resolved["accelerator"] == {"count": 1, "minMemory": "24G"}
+    assert resolved["engineImage"] == "vllm-gpu"
+
+
+def test_a_gpu_node_that_joins_moves_no_service(generate: Any) -> None:
+    generate.serve()
+    template = generate.deployment()["spec"]["template"]
+    generate.nodes.append(GPU_NODE)
+    generate.reconcile()
+    assert generate.deployment()["spec"]["template"] == template
+
+
+def test_a_smaller_gpu_that_joins_moves_no_service(generate: Any) -> None:
+    generate.nodes.append(GPU_NODE)
+    generate.serve()
+    template = generate.deployment()["spec"]["template"]
+    labels = GPU_NODE["metadata"]["labels"] | {"nvidia.com/gpu.memory": "15360", "nvidia.com/gpu.product": "Tesla-T4"}
+    generate.nodes.append(GPU_NODE | {"metadata": {"name": "t", "labels": labels}})
+    generate.reconcile()
+    assert generate.deployment()["spec"]["template"] == template
