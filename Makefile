@@ -6,6 +6,7 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .cache/uv/bin/uv)
 RUN := $(UV) run --frozen
 CLUSTER ?= hearth
+PROFILE ?= demo
 
 .PHONY: help setup lint format crds test-unit test-fast test bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
@@ -50,6 +51,9 @@ cluster-down: setup ## remove it with everything it started
 
 cluster-status: setup ## clusters of this machine and their components
 	@$(RUN) hearth-cluster status
+
+cluster-images: setup ## build and push the images a profile needs (PROFILE=demo|test|all)
+	@$(RUN) hearth-cluster images --name $(CLUSTER) --profile $(PROFILE)
 
 cluster-env: setup ## eval "$$(make -s cluster-env)" points kubectl at it
 	@$(RUN) hearth-cluster env --name $(CLUSTER)

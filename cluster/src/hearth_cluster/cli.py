@@ -14,11 +14,14 @@ from hearth_cluster import binaries, loopback
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.fakenodes import read_groups
+from hearth_cluster.images import images
 from hearth_cluster.processes import Supervisor
 from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState, all_clusters
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+commands.command()(images)
 
 Name = Annotated[str, typer.Option("--name", help="which cluster; several may be up side by side")]
 

@@ -18,7 +18,7 @@ NAME_RULE = Rule(
 )
 """A custom resource's name may be a DNS subdomain; what is named after it has to be a DNS-1035 label."""
 
-_MODELS = "operator/src/hearth/api"
+_HEADER = "# Generated from operator/src/hearth/api by `make crds`. Do not edit.\n"
 
 
 def custom_resource_definition(kind: CustomKind) -> Json:
@@ -102,15 +102,14 @@ class _Indented(yaml.SafeDumper):
         return True
 
 
-def to_yaml(obj: Json, source: str) -> str:
+def to_yaml(obj: Json) -> str:
     """A file's text: stable key order, no anchors, a header that says where it came from."""
-    header = f"# Generated from {source} by `make crds`. Do not edit.\n"
-    return header + yaml.dump(obj, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)
+    return _HEADER + yaml.dump(obj, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)
 
 
 def crd_file(kind: CustomKind) -> str:
     """The text of `crds/<group>_<plural>.yaml`."""
-    return to_yaml(custom_resource_definition(kind), _MODELS)
+    return to_yaml(custom_resource_definition(kind))
 
 
 def chart_template(kind: CustomKind) -> str:
@@ -121,7 +120,7 @@ def chart_template(kind: CustomKind) -> str:
     """
     crd = custom_resource_definition(kind)
     crd["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
-    text = to_yaml(crd, _MODELS)
+    text = to_yaml(crd)
     if "{{" in text:
         raise ValueError(f"{kind.kind}: a description contains {{{{, which Helm would read as a template")
     return text
