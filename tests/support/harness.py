@@ -22,6 +22,9 @@ from hearth.runtime.wake import Waker
 from hearth.runtime.workers import Workers
 from widget import KIND_PLAN, SETTINGS
 
+SOON = 5.0
+"""Seconds: what is due later than that is no longer part of settling."""
+
 
 class Clock:
     """Time that stands still."""
@@ -72,7 +75,7 @@ class Machine:
         """Works on every key until none waits, moving the clock; returns the number of passes."""
         for done in range(passes):
             due = self.queue.next_due()
-            if due is None or due > self.clock.seconds + 20:
+            if due is None or due > self.clock.seconds + SOON:
                 return done
             self.clock.seconds = max(self.clock.seconds, due)
             key = self.queue.pop()

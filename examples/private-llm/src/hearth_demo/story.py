@@ -33,10 +33,8 @@ def tell(steps: Steps, kubectl: Kubectl) -> None:
     asked = questions.read_questions(HANDBOOK / "qa.jsonl")
     with steps.step("Documents and training rows go in; three resources are applied"):
         _upload(kubectl)
-        for file in ("10-embedder.yaml", "20-handbook.yaml", "40-fine-tune.yaml"):
+        for file in ("10-embedder.yaml", "20-handbook.yaml", "30-assistant-base.yaml", "40-fine-tune.yaml"):
             kubectl.apply(RESOURCES / file)
-        if not kubectl.get("llmservice", SERVICE):
-            kubectl.apply(RESOURCES / "30-assistant-base.yaml")
     with steps.step("The handbook becomes an index, and the base model an endpoint"):
         steps.wait("index", ready(kubectl, "vectorindex", "handbook"), timeout_seconds=1200)
         steps.wait("endpoint", ready(kubectl, "llmservice", SERVICE), timeout_seconds=1200)

@@ -18,7 +18,7 @@ NAME_RULE = Rule(
 )
 """A custom resource's name may be a DNS subdomain; what is named after it has to be a DNS-1035 label."""
 
-_HEADER = "# Generated from operator/src/hearth/api by `make crds`. Do not edit.\n"
+_MODELS = "operator/src/hearth/api"
 
 
 def custom_resource_definition(kind: CustomKind) -> Json:
@@ -102,14 +102,15 @@ class _Indented(yaml.SafeDumper):
         return True
 
 
-def to_yaml(obj: Json) -> str:
+def to_yaml(obj: Json, source: str) -> str:
     """A file's text: stable key order, no anchors, a header that says where it came from."""
-    return _HEADER + yaml.dump(obj, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)
+    header = f"# Generated from {source} by `make crds`. Do not edit.\n"
+    return header + yaml.dump(obj, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)
 
 
 def crd_file(kind: CustomKind) -> str:
     """The text of `crds/<group>_<plural>.yaml`."""
-    return to_yaml(custom_resource_definition(kind))
+    return to_yaml(custom_resource_definition(kind), _MODELS)
 
 
 def chart_template(kind: CustomKind) -> str:
@@ -120,7 +121,7 @@ def chart_template(kind: CustomKind) -> str:
     """
     crd = custom_resource_definition(kind)
     crd["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
-    text = to_yaml(crd)
+    text = to_yaml(crd, _MODELS)
     if "{{" in text:
         raise ValueError(f"{kind.kind}: a description contains {{{{, which Helm would read as a template")
     return text

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from hearth.cli.crds import app as crds
+from hearth.cli.plan import plan
 from hearth.cli.run import run
+from hearth.cli.status import status
 
 app = typer.Typer(
     name="hearth",
@@ -21,3 +24,6 @@ def hearth() -> None:
 
 
 app.command("run")(run)
+app.command("plan")(plan)
+app.command("status")(status)
+app.add_typer(crds, name="crds")

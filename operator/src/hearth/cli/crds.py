@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from hearth.api.base import GROUP
-from hearth.api.crd_generate import chart_template, crd_file
+from hearth.api.crd_generate import chart_template, crd_file, to_yaml
 from hearth.api.crd_kind import CustomKind
 from hearth.api.crd_reference import reference_page
 from hearth.api.kinds import KINDS
+from hearth.kube.rbac import Scope, rules
 
 app = typer.Typer(help="The CustomResourceDefinitions of Hearth.", no_args_is_help=True)
 
@@ -35,7 +36,7 @@ def generate(
     root: Annotated[Path, typer.Option(help="The repository to write to.", exists=True, file_okay=False)] = Path(),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")] = False,
 ) -> None:
-    """Write crds/, the templates of the chart hearth-crds and the reference pages."""
+    """Write crds/, the templates of the chart hearth-crds, the operator's roles and the reference pages."""
     stale = [path for path, text in generated_files().items() if _differs(root / path, text)]
     if check:
         for path in stale:
@@ -54,7 +55,13 @@ def generated_files() -> dict[str, str]:
         files[f"crds/{GROUP}_{kind.plural}.yaml"] = crd_file(kind)
         files[f"charts/hearth-crds/templates/{kind.plural}.yaml"] = chart_template(kind)
         files[f"docs/api/{kind.singular}.md"] = reference_page(kind)
+    files["charts/hearth/files/rbac.yaml"] = _chart_rules()
     return files
+
+
+def _chart_rules() -> str:
+    """The operator's rights, by where they are bound, for the chart's roles."""
+    return to_yaml({scope: rules(scope) for scope in get_args(Scope)}, "operator/src/hearth/kube/rbac.py")
 
 
 def _names(kind: CustomKind) -> set[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,23 +30,34 @@ def run(
     settings: Annotated[Path, typer.Option(envvar="HEARTH_SETTINGS", help="YAML file with images and addresses.")],
     kubeconfig: Annotated[Path | None, typer.Option(help="Default: KUBECONFIG, then the pod's account.")] = None,
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
-    namespace: Annotated[list[str] | None, typer.Option("--namespace", "-n", help="Serve only these.")] = None,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option("--namespace", "-n", envvar="HEARTH_WATCH_NAMESPACES", help="Serve only these namespaces."),
+    ] = None,
     leader_election: Annotated[bool, typer.Option(help="Hold a Lease, so that one replica of several works.")] = True,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Resources worked on at a time.")] = 8,
-    probe_host: Annotated[str, typer.Option(help="Address of /livez, /readyz and /metrics.")] = "127.0.0.1",
+    probe_host: Annotated[
+        str | None, typer.Option(help="Address of /livez, /readyz and /metrics; default: all in a pod, else 127.0.0.1.")
+    ] = None,
     probe_port: Annotated[int, typer.Option(help="Port of /livez, /readyz and /metrics; 0 picks one.")] = 8080,
+    progress_address: Annotated[
+        str | None,
+        typer.Option(envvar="HEARTH_POD_IP", help="Address at which pods reach this process; default: found out."),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="json or text.")] = "json",
 ) -> None:
     """Run the operator until it is told to stop."""
     set_up(log_level, as_json=log_format == "json")
+    in_pod = "HEARTH_POD_IP" in os.environ
     options = Options(
-        identity=f"{os.environ.get('HOSTNAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}",
-        namespaces=tuple(namespace or ()),
+        identity=f"{os.environ.get('HEARTH_POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}",
+        namespaces=split_names(namespace or ()),
         leader_election=leader_election,
         workers=workers,
-        probe_host=probe_host,
+        probe_host=probe_host or ("0.0.0.0" if in_pod else "127.0.0.1"),  # noqa: S104 - the kubelet asks from outside
         probe_port=probe_port,
+        progress_address=progress_address,
     )
     try:
         asyncio.run(_serve(load(kubeconfig, context), read_settings(settings), options))
@@ -52,6 +65,13 @@ def run(
         raise _ended(str(error)) from error
     except (ApiError, ConnectionFailedError) as error:
         raise _ended(f"the Kubernetes API: {error}") from error
+    except OSError as error:
+        raise _ended(f"{error}; is another operator running on this machine?") from error
+
+
+def split_names(given: Iterable[str]) -> tuple[str, ...]:
+    """Names given one by one, or several with commas or spaces between."""
+    return tuple(name for entry in given for name in re.split(r"[,\s]+", entry) if name)
 
 
 async def _serve(credentials: Credentials, settings: Settings, options: Options) -> None:

@@ -95,7 +95,8 @@ class LeaderElector:
             return
         self.is_leader = False
         try:
-            await self._replace({"holderIdentity": "", "leaseDurationSeconds": 1})
+            spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._api.replace(LEASE, {**self._lease, "spec": spec})
         except (ApiError, ConnectionFailedError) as error:
             log.warning("the lease could not be released: %s", error)
 
@@ -112,6 +113,11 @@ class LeaderElector:
 
     async def _acquire_or_renew(self) -> bool:
         started = self._clock()
+        if self.is_leader and self._lease is not None:
+            # The lease as we wrote it: if somebody else has written since, this is a conflict, and the next try reads.
+            lease, self._lease = self._lease, None
+            await self._renew(lease, started)
+            return True
         try:
             lease = await self._api.get(LEASE, self._namespace, self._name)
         except NotFoundError:
@@ -122,9 +128,14 @@ class LeaderElector:
         spec = lease.get("spec") or {}
         if spec.get("holderIdentity") not in (None, "", self.identity) and not self._has_run_out():
             return False
-        await self._replace(self._spec(**_transitions(spec, self.identity)))
-        self._renewed_at = started
+        await self._renew(lease, started)
         return True
+
+    async def _renew(self, lease: Json, started: float) -> None:
+        spec = lease.get("spec") or {}
+        fresh = self._spec(**_transitions(spec, self.identity))
+        self._observe(await self._api.replace(LEASE, {**lease, "spec": {**spec, **fresh}}))
+        self._renewed_at = started
 
     def _observe(self, lease: Json) -> None:
         self._lease = lease
@@ -138,11 +149,6 @@ class LeaderElector:
     def _is_held_by_another(self) -> bool:
         holder = ((self._lease or {}).get("spec") or {}).get("holderIdentity")
         return holder not in (None, "", self.identity)
-
-    async def _replace(self, spec: Json) -> None:
-        lease = self._lease or {}
-        body = {**lease, "spec": {**(lease.get("spec") or {}), **spec}}
-        self._observe(await self._api.replace(LEASE, body))
 
     def _spec(self, transitions: int, since: str | None = None) -> Json:
         now = micro_time(datetime.now(UTC))

@@ -20,11 +20,13 @@ from hearth.kube.http_api import HttpApi
 from hearth.kube.lease import LeaderElector, LeadershipLostError, LeaseTimes
 from hearth.kube.lookups import Lookups
 from hearth.kube.queue import WorkQueue
+from hearth.kube.rbac import LEASE_NAME
 from hearth.kube.resources import ResourceTable, hearth_resource
 from hearth.plan.settings import Settings
 from hearth.plan.world import KindPlan
 from hearth.runtime.metrics import Metrics
 from hearth.runtime.probes import LoopMonitor, ProbeServer
+from hearth.runtime.progress_endpoint import ProgressEndpoint, address_towards
 from hearth.runtime.reconciler import Reconciler
 from hearth.runtime.shell import WatchShell
 from hearth.runtime.wake import Waker
@@ -32,8 +34,6 @@ from hearth.runtime.watches import Watches
 from hearth.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
-
-LEASE_NAME = "hearth-operator"
 
 
 class MissingCrdsError(Exception):
@@ -52,6 +52,8 @@ class Options:
     workers: int = 8
     probe_host: str = "127.0.0.1"
     probe_port: int = 8080
+    progress_address: str | None = None
+    """Address at which pods reach this replica; None: this machine's address towards the API server."""
     grace: float = 20.0
     """Seconds for passes under way when the operator is asked to stop."""
 
@@ -85,6 +87,8 @@ class Operator:
         recorder = Recorder(api, options.identity, _now)
         reconciler = Reconciler(self.cache, lookups, executor, recorder, _now)
         self.watches = Watches(api, self._custom, options.namespaces, self.cache, lookups)
+        address = options.progress_address or address_towards(credentials.server)
+        self._progress = ProgressEndpoint(api, credentials, self.cache, self.queue.add, address)
         self._workers = Workers(self.queue, reconciler, metrics, options.workers)
         self._leading = not options.leader_election
         metrics.show(self.queue.state, lambda: self._leading, lambda: len(self.cache.store))
@@ -138,16 +142,18 @@ class Operator:
         return False
 
     async def _lead(self) -> None:
+        self._probes.readiness["start"] = lambda: "the cache is not filled yet"
         shell = WatchShell(self._credentials, self._custom, self._options.namespaces, self.cache)
         holding = self._spawn(self._elector.hold(), "hold-lease") if self._options.leader_election else None
         watching: asyncio.Task[None] | None = None
         try:
-            starting = asyncio.create_task(self.watches.start(), name="fill-cache")
+            starting = asyncio.create_task(self._start(), name="fill-cache")
             if await self._first_of(starting, holding) is not starting:
                 starting.cancel()
                 return
             await starting
             self._workers.start()
+            self._probes.readiness.pop("start", None)
             self._probes.liveness["workers"] = self._check_workers
             self._probes.liveness["watches"] = lambda: None if self.watches.alive else "a watch has ended"
             watching = asyncio.create_task(shell.run(), name="kopf")
@@ -158,12 +164,17 @@ class Operator:
         finally:
             await self._stop_leading(shell, watching, holding)
 
+    async def _start(self) -> None:
+        await self._progress.start()
+        await self.watches.start()
+
     async def _stop_leading(
         self, shell: WatchShell, watching: asyncio.Task[None] | None, holding: asyncio.Task[None] | None
     ) -> None:
         lost = holding is not None and holding.done() and holding.exception() is not None
         log.info("stopping" if not lost else "leadership is lost, stopping at once")
         await self._workers.stop(0.0 if lost else self._options.grace)
+        await self._progress.stop()
         await self.watches.stop()
         shell.stop()
         if holding is not None:

@@ -1,0 +1,162 @@
+"""`hearth plan`: what would be made of a file, and the memory it would take. Writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from hearth.api.base import GROUP, Json
+from hearth.cli.output import Output, failed
+from hearth.cli.preview import Change, as_json, changes, proposed
+from hearth.cli.status_tree import tree
+from hearth.kube.cache import WatchCache
+from hearth.kube.credentials import Credentials, CredentialsError, load
+from hearth.kube.errors import ApiError, ConnectionFailedError
+from hearth.kube.http_api import HttpApi
+from hearth.kube.transport import Transport
+from hearth.plan.settings import Settings
+from hearth.plan.world import ObjectKey, Plan, World, key_of
+from hearth.runtime.kinds import KINDS
+from hearth.runtime.settings_file import SettingsError, read_settings
+from hearth.runtime.snapshot import empty_cache, fill, observe, observe_offline
+
+MARKS = {"create": "[green]+[/green]", "change": "[yellow]~[/yellow]", "keep": "=", "delete": "[red]-[/red]"}
+
+
+class FileError(Exception):
+    """A file that was named cannot be used; the message says why."""
+
+
+def plan(
+    file: Annotated[Path, typer.Option("--file", "-f", help="Resources as YAML; - reads standard input.")],
+    settings: Annotated[Path, typer.Option(envvar="HEARTH_SETTINGS", help="The operator's settings: images.")],
+    world: Annotated[
+        Path | None, typer.Option(help="Objects as YAML that stand for the cluster; none is asked then.")
+    ] = None,
+    kubeconfig: Annotated[Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="For resources that name none.")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="tree or json.")] = Output.TREE,
+) -> None:
+    """Say what the operator would do with the resources of a file, and write nothing.
+
+    The answer is the next step from the present state: for a model that nobody has read yet, that is to inspect it;
+    its memory plan is part of the answer once the facts are in the status (or in --world).
+    """
+    try:
+        wanted = read_resources(_text(file), str(file))
+        known = read_settings(settings)
+        if world is not None:
+            worlds = _offline(wanted, known, read_objects(_text(world), str(world)), namespace or "default")
+        else:
+            worlds = asyncio.run(_online(wanted, known, load(kubeconfig, context), namespace))
+    except (FileError, SettingsError, CredentialsError, ApiError, ConnectionFailedError) as error:
+        raise failed(str(error)) from error
+    _print(worlds, output)
+
+
+def read_objects(text: str, name: str) -> list[Json]:
+    """The objects of a YAML text: documents, or Lists of them.
+
+    Raises FileError where the text is not YAML or holds something else.
+    """
+    try:
+        documents = [d for d in yaml.safe_load_all(text) if d is not None]
+    except yaml.YAMLError as error:
+        raise FileError(f"{name} is not YAML: {error}") from error
+    objects: list[Json] = []
+    for document in documents:
+        items = document.get("items") if isinstance(document, dict) and "items" in document else [document]
+        for item in items or []:
+            if not isinstance(item, dict) or "kind" not in item or "name" not in item.get("metadata", {}):
+                raise FileError(f"{name}: expected Kubernetes objects with kind and metadata.name, found {item!r:.80}")
+            objects.append(item)
+    return objects
+
+
+def read_resources(text: str, name: str) -> list[Json]:
+    """The Hearth resources of a YAML text; other objects in it are left out.
+
+    Raises FileError where there is none.
+    """
+    served = {kind.kind for kind in KINDS}
+    found = [o for o in read_objects(text, name) if o["kind"] in served and o.get("apiVersion", "").startswith(GROUP)]
+    if not found:
+        raise FileError(f"{name} holds no {', '.join(sorted(served))} of {GROUP}")
+    return found
+
+
+def _text(path: Path) -> str:
+    if str(path) == "-":
+        return sys.stdin.read()
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror}") from error
+
+
+def _offline(
+    wanted: Iterable[Json], settings: Settings, objects: list[Json], namespace: str
+) -> list[tuple[World, WatchCache]]:
+    cache = empty_cache(KINDS, settings)
+    for number, obj in enumerate(objects):
+        meta = {"uid": f"world-{number}", "namespace": namespace, **obj["metadata"]}
+        cache.put({**obj, "metadata": meta})
+    return [(observe_offline(cache, _propose(cache, resource, namespace)), cache) for resource in wanted]
+
+
+async def _online(
+    wanted: Iterable[Json], settings: Settings, credentials: Credentials, namespace: str | None
+) -> list[tuple[World, WatchCache]]:
+    found = []
+    async with Transport(credentials, user_agent="hearth-cli") as transport:
+        api = HttpApi(transport)
+        for resource in wanted:
+            where = resource["metadata"].get("namespace") or namespace or credentials.namespace
+            cache = empty_cache(KINDS, settings)
+            await fill(api, cache, where)
+            found.append((await observe(api, cache, _propose(cache, resource, where)), cache))
+    return found
+
+
+def _propose(cache: WatchCache, resource: Json, namespace: str) -> ObjectKey:
+    named = {**resource, "metadata": {"namespace": namespace, **resource["metadata"]}}
+    key = key_of(named)
+    cache.put(proposed(named, cache.store.get(key), namespace))
+    return key
+
+
+def _print(worlds: list[tuple[World, WatchCache]], output: Output) -> None:
+    plans = {kind.kind: kind.plan for kind in KINDS}
+    previews = []
+    console = Console()
+    for world, cache in worlds:
+        made = plans[world.owner["kind"]](world, datetime.now(UTC))
+        listed = changes(world.owner, made, cache.store.get)
+        if output is Output.JSON:
+            previews.append(as_json(world.owner, made, listed))
+        else:
+            console.print(preview_tree(world.owner, made, listed))
+    if output is Output.JSON:
+        typer.echo(json.dumps(previews, indent=2))
+
+
+def preview_tree(owner: Json, made: Plan, listed: list[Change]) -> Tree:
+    """The status that would be, and below it the children with what would become of each."""
+    root = tree({**owner, "status": made.status})
+    table = Table("", "kind", "name", "first difference", box=None, pad_edge=False)
+    for change in listed:
+        table.add_row(MARKS[change.verb], change.kind, change.name, change.where)
+    root.add(table if listed else "nothing would be written")
+    return root

@@ -1,0 +1,54 @@
+"""What is there at one moment, gathered once: for commands that look and write nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hearth.api.base import Json
+from hearth.kube.api import Api, Selection
+from hearth.kube.cache import SELECTOR, WatchCache
+from hearth.kube.lookups import Lookups
+from hearth.kube.reflector import relist
+from hearth.kube.resources import APPLIED, FOLLOWED, NODE, REPLICA_SET, Resource, ResourceTable, hearth_resource
+from hearth.plan.settings import Settings
+from hearth.plan.world import KindPlan, ObjectKey, World
+
+
+def empty_cache(kinds: Sequence[KindPlan], settings: Settings) -> WatchCache:
+    """A cache that wakes nobody."""
+    return WatchCache(kinds, settings, lambda _key, _now: None)
+
+
+async def fill(api: Api, cache: WatchCache, namespace: str) -> None:
+    """Lists the Hearth resources of a namespace, their children, and the cluster's nodes into the cache."""
+    children = [
+        Selection(resource, namespace, labels=SELECTOR, metadata_only=resource is REPLICA_SET)
+        for resource in (*APPLIED, *FOLLOWED)
+    ]
+    await asyncio.gather(*(relist(api, what, cache) for what in (*children, Selection(NODE))))
+    for resource in custom_resources(cache):
+        await relist(api, Selection(resource, namespace), cache)
+
+
+async def observe(api: Api, cache: WatchCache, key: ObjectKey) -> World:
+    """The world of an owner that the cache holds, with what its plan asks for by name read from the server."""
+    lookups = Lookups(api, ResourceTable(custom_resources(cache)), cache)
+    return _world(cache, key, await lookups.related(cache.needs(key)))
+
+
+def observe_offline(cache: WatchCache, key: ObjectKey) -> World:
+    """The same from the cache alone: what it does not hold does not exist."""
+    return _world(cache, key, {needed: cache.store.get(needed) for needed in cache.needs(key)})
+
+
+def custom_resources(cache: WatchCache) -> tuple[Resource, ...]:
+    """The resources of the cache's Hearth kinds."""
+    return tuple(hearth_resource(kind.kind, kind.plural) for kind in cache.kinds.values())
+
+
+def _world(cache: WatchCache, key: ObjectKey, related: dict[ObjectKey, Json | None]) -> World:
+    world = cache.observe(key, related)
+    if world is None:
+        raise LookupError(f"{key.kind} {key.namespace}/{key.name} is not in the cache")
+    return world

@@ -1,0 +1,82 @@
+"""What may change while a resource lives, and what may not; dropping a field is a change too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.controlplane
+
+STARTED = {"startTime": "2026-11-24T10:00:00Z"}
+
+FIXED_JOB_FIELDS = [
+    ("model", {"model": {"uri": "hf://org/other@main"}}),
+    ("dataset", {"dataset": {"train": {"uri": "configMap://rows/other"}}}),
+    ("dataset", {"dataset": {"evalFraction": "0.1"}}),
+    ("adapter", {"adapter": {"rank": 64}}),
+    ("adapter", {"adapter": {"rank": None}}),
+    ("adapter", {"adapter": None}),
+    ("training", {"training": {"seed": 7}}),
+    ("trainer", {"trainer": "TRL"}),
+    ("evaluation", {"evaluation": {"metrics": ["Loss", "ExactMatch"]}}),
+]
+"""Field of the complaint, and the change; `trainer` and `evaluation` are added, `adapter` is changed and dropped."""
+
+
+@pytest.fixture
+def job(smallest: Any) -> dict[str, Any]:
+    return {**smallest["FineTuneJob"], "adapter": {"rank": 16}}
+
+
+@pytest.mark.parametrize(("field", "change"), FIXED_JOB_FIELDS, ids=str)
+def test_what_defines_the_artifact_is_fixed_once_training_has_started(
+    admission: Any, stored: Any, job: Any, field: str, change: dict[str, Any]
+) -> None:
+    answer = admission.change("FineTuneJob", stored("FineTuneJob", job, STARTED), change)
+    assert not answer.accepted
+    assert f"spec.{field}: Invalid value" in answer.message
+    assert f"spec.{field} is fixed once the job has started; create a new FineTuneJob" in answer.message
+
+
+@pytest.mark.parametrize(("field", "change"), FIXED_JOB_FIELDS, ids=str)
+def test_before_that_everything_may_change(
+    admission: Any, stored: Any, job: Any, field: str, change: dict[str, Any]
+) -> None:
+    assert admission.change("FineTuneJob", stored("FineTuneJob", job), change).accepted
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"suspend": True},
+        {"scheduling": {"queueName": "team-a"}},
+        {"budget": {"deadline": "48h"}},
+        {"accelerator": {"count": 0}},
+        {"podOverrides": {"nodeSelector": {"disk": "fast"}}},
+    ],
+    ids=str,
+)
+def test_how_and_where_a_started_job_runs_may_change(admission: Any, stored: Any, job: Any, change: Any) -> None:
+    answer = admission.change("FineTuneJob", stored("FineTuneJob", job, STARTED), change)
+    assert answer.accepted, answer.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": {"uri": "pvc://models/other"}}, {"replicas": 3}, {"sampling": {"temperature": "0"}}, {"suspend": True}],
+    ids=str,
+)
+def test_a_service_may_change_while_it_serves(admission: Any, smallest: Any, stored: Any, change: Any) -> None:
+    answer = admission.change("LLMService", stored("LLMService", smallest["LLMService"]), change)
+    assert answer.accepted, answer.message
+
+
+@pytest.mark.parametrize(
+    "status",
+    [{"conditions": [{"type": "Ready", "status": "True"}]}, {"phase": "not camel case"}, {"observedGeneration": -2}],
+    ids=str,
+)
+def test_a_status_is_held_to_its_schema_too(admission: Any, smallest: Any, stored: Any, status: Any) -> None:
+    name = stored("LLMService", smallest["LLMService"])
+    assert not admission.status("LLMService", name, status).accepted

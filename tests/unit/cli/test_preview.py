@@ -1,0 +1,77 @@
+"""What `hearth plan` says would become of each child."""
+
+import pytest
+from hearth.api.base import Json
+from hearth.cli.plan import FileError, read_objects
+from hearth.cli.preview import Change, as_json, changes, proposed
+from hearth.kube.executor import stamped
+from hearth.plan.world import Apply, Delete, Event, ObjectKey, Plan
+
+OWNER: Json = {
+    "apiVersion": "hearth.dev/v1alpha1",
+    "kind": "LLMService",
+    "metadata": {"name": "court", "namespace": "law", "uid": "u-1", "generation": 3, "resourceVersion": "7"},
+    "spec": {"replicas": 1},
+    "status": {"phase": "Ready"},
+}
+
+
+def config_map(value: str) -> Json:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "court-engine"}, "data": {"key": value}}
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        (None, Change("create", "ConfigMap", "court-engine")),
+        (stamped(OWNER, config_map("new")), Change("keep", "ConfigMap", "court-engine")),
+        (
+            stamped(OWNER, config_map("old")),
+            Change("change", "ConfigMap", "court-engine", ".metadata.annotations.hearth.dev/applied-hash"),
+        ),
+    ],
+    ids=["absent", "equal", "different"],
+)
+def test_a_child_is_created_kept_or_changed(live: Json | None, expected: Change) -> None:
+    plan = Plan(status={}, actions=(Apply(config_map("new")),))
+    assert changes(OWNER, plan, lambda _key: live) == [expected]
+
+
+def test_a_deletion_is_told() -> None:
+    plan = Plan(status={}, actions=(Delete(ObjectKey("Job", "law", "court-inspect"), "u-2"),))
+    assert changes(OWNER, plan, lambda _key: None) == [Change("delete", "Job", "court-inspect")]
+
+
+def test_a_new_resource_gets_an_identity_and_its_first_generation() -> None:
+    wanted = {"kind": "LLMService", "metadata": {"name": "court"}, "spec": {}}
+    meta = proposed(wanted, None, "law")["metadata"]
+    assert (meta["namespace"], meta["generation"], bool(meta["uid"])) == ("law", 1, True)
+
+
+@pytest.mark.parametrize(("replicas", "generation"), [(1, 3), (2, 4)])
+def test_a_live_resource_keeps_its_status_and_counts_a_generation_only_for_a_new_spec(
+    replicas: int, generation: int
+) -> None:
+    wanted = {**OWNER, "spec": {"replicas": replicas}}
+    found = proposed(wanted, OWNER, "law")
+    assert found["metadata"]["generation"] == generation
+    assert found["status"] == {"phase": "Ready"}
+    assert found["spec"] == {"replicas": replicas}
+
+
+def test_machines_get_changes_status_and_events() -> None:
+    plan = Plan(status={"phase": "Failed"}, events=(Event("Warning", "DoesNotFit", "needs 18 GiB"),))
+    found = as_json(OWNER, plan, [Change("keep", "Service", "court")])
+    assert found["changes"] == [{"verb": "keep", "kind": "Service", "name": "court"}]
+    assert found["events"] == [{"type": "Warning", "reason": "DoesNotFit", "note": "needs 18 GiB"}]
+
+
+def test_objects_are_read_from_documents_and_lists() -> None:
+    text = "kind: A\nmetadata: {name: a}\n---\nkind: List\nitems:\n- kind: B\n  metadata: {name: b}\n"
+    assert [o["kind"] for o in read_objects(text, "world.yaml")] == ["A", "B"]
+
+
+@pytest.mark.parametrize("text", ["a: [", "just words", "kind: A"], ids=["broken", "scalar", "nameless"])
+def test_a_file_that_holds_no_objects_is_named(text: str) -> None:
+    with pytest.raises(FileError, match=r"world\.yaml"):
+        read_objects(text, "world.yaml")

@@ -1,0 +1,174 @@
+"""Every format becomes sections under headings; what cannot be read is skipped with a reason."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from hearth_indexer.documents import Document, RawDocument, Section, Skipped, UnreadableError
+from hearth_indexer.isolation import in_own_process
+from hearth_indexer.parse import parse_all
+from hearth_indexer.parse_html import parse_html
+from hearth_indexer.parse_markdown import parse_markdown
+from hearth_indexer.parse_pdf import page_sections
+from pypdf import PdfWriter
+
+MARKDOWN = """---
+title: "Travel rules"
+---
+# Travel rules
+
+Book *early*, see [the portal](https://portal).
+It is
+quick.
+
+## Hotels
+
+- up to **140** euros
+- breakfast `included`
+
+### Abroad
+
+| City | Limit |
+|------|-------|
+| Oslo | 190   |
+
+## Trains
+
+1. first
+2. second
+
+```
+code stays
+  as it is
+```
+"""
+
+
+def test_markdown_headings_become_structure_and_inline_marks_go() -> None:
+    title, sections = parse_markdown(MARKDOWN)
+
+    assert title == "Travel rules"
+    assert sections == (
+        Section((), "Book early, see the portal. It is quick."),
+        Section(("Hotels",), "- up to 140 euros\n- breakfast included"),
+        Section(("Hotels", "Abroad"), "| City | Limit |\n|------|-------|\n| Oslo | 190   |"),
+        Section(("Trains",), "1. first\n2. second\n\n```\ncode stays\n  as it is\n```"),
+    )
+
+
+HTML = """<html><head><title>Portal - Sick leave</title><script>evil()</script></head><body>
+<nav><a href="/">Home</a></nav>
+<h1>Sick leave</h1><p>Call <b>before</b> 08:15.</p>
+<div><h2>Notes</h2>loose words<ul><li>day 4: a <i>certificate</i></li><li>day 40: a meeting</li></ul></div>
+<h2>Rates</h2><table><tr><th>Month</th><th>Pay</th></tr><tr><td>1</td><td>100 %</td></tr></table>
+<footer>imprint</footer></body></html>"""
+
+
+def test_html_loses_its_chrome_and_keeps_lists_and_tables() -> None:
+    title, sections = parse_html(HTML)
+
+    assert title == "Sick leave"
+    assert sections == (
+        Section((), "Call before 08:15."),
+        Section(("Notes",), "loose words\n\n- day 4: a certificate\n- day 40: a meeting"),
+        Section(("Rates",), "Month | Pay\n1 | 100 %"),
+    )
+
+
+PAGE = """Emergency plan
+Floods
+When the Wyre rises above 4.1 metres, the head office is evacu-
+ated. The flood gates are closed by the
+harbour master, Emeric Tolland.
+
+Sandbags lie in the cellar.
+Power cuts
+The generator runs for 16 hours
+"""
+
+
+def test_a_pdf_page_is_cut_at_what_looks_like_a_heading() -> None:
+    floods = (
+        "When the Wyre rises above 4.1 metres, the head office is evacuated. The flood gates are closed by the "
+        "harbour master, Emeric Tolland.\n\nSandbags lie in the cellar."
+    )
+
+    assert page_sections(PAGE, "Emergency plan", 3) == [
+        Section(("Floods",), floods, 3),
+        Section(("Power cuts",), "The generator runs for 16 hours", 3),
+    ]
+
+
+@pytest.mark.parametrize("page", ["Contents\nFloods\nPower cuts\n", "Alone", "A\nB\nShort.\nC", "a\n\nB\n\nC d e f g."])
+def test_no_word_of_a_pdf_is_lost(page: str) -> None:
+    found = page_sections(page, "", 1)
+
+    assert " ".join(" ".join((*s.headings, s.text)) for s in found).split() == page.split()
+
+
+def blank_pdf(pages: int, password: str = "") -> bytes:
+    """A PDF without text."""
+    writer = PdfWriter()
+    for _ in range(pages):
+        writer.add_blank_page(72, 72)
+    if password:
+        writer.encrypt(password)
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.docx", b"PK", "unknown type 'a.docx': expected .htm .html .markdown .md .pdf .text .txt"),
+        ("a.md", b"", "holds no text"),
+        ("a.md", b"\xff\x00\x41", "is no utf-8 text"),
+        ("a.txt", b"a\x00b", "is binary"),
+        ("a.pdf", b"%PDF-1.7 broken", "is no readable PDF"),
+        ("a.pdf", b"", "is no readable PDF"),
+        ("a.pdf", blank_pdf(1), "scanned pages"),
+        ("a.pdf", blank_pdf(1, "secret"), "is encrypted"),
+    ],
+)
+def test_a_bad_file_is_skipped_and_the_next_one_is_read(name: str, content: bytes, reason: str) -> None:
+    bad, good = parse_all([RawDocument("u/1", name, content), RawDocument("u/2", "b.txt", b"fine")], 10)
+
+    assert isinstance(bad, Skipped)
+    assert bad.uri == "u/1"
+    assert reason in bad.reason
+    assert good == Document("u/2", "b", (Section((), "fine"),))
+
+
+def test_pages_beyond_the_budget_are_left_out_and_told() -> None:
+    found = list(parse_all([RawDocument("u", "a.pdf", blank_pdf(3))], 2))
+
+    assert Skipped("u", "pages 3 to 3: parsing.maxPages is 2") in found
+
+
+def test_a_media_type_decides_where_the_name_does_not() -> None:
+    (found,) = parse_all([RawDocument("https://x/leave", "leave", b"<h1>Leave</h1><p>30 days", "text/html")], 1)
+
+    assert found == Document("https://x/leave", "Leave", (Section((), "30 days"),))
+
+
+def forever() -> None:
+    """A parser in a loop."""
+    time.sleep(60)
+
+
+def hungry() -> int:
+    """A parser that a small file makes allocate a gigabyte."""
+    return len(bytearray(2**30))
+
+
+def test_a_parser_that_never_ends_is_ended() -> None:
+    with pytest.raises(UnreadableError, match="takes longer than 0 s"):
+        in_own_process(forever, (), 0.2, 2**28)
+
+
+def test_a_parser_that_eats_memory_is_stopped() -> None:
+    with pytest.raises(UnreadableError, match="needs more than 64 MiB"):
+        in_own_process(hungry, (), 20, 2**26)

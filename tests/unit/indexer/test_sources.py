@@ -1,0 +1,93 @@
+"""Which files of a source are documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from hearth_indexer.documents import RawDocument
+from hearth_indexer.outcome import BadConfigurationError, BadDataError, UnavailableError
+from hearth_indexer.retry import answered
+from hearth_indexer.settings import Source, read, secret
+from hearth_indexer.sources import chosen, collect
+
+
+@pytest.mark.parametrize(
+    ("path", "include", "exclude", "taken"),
+    [
+        ("a.md", [], [], True),
+        ("deep/down/a.md", ["*.md"], [], True),
+        ("deep/down/a.md", ["**/*.md"], [], True),
+        ("a.md", ["**/*.md"], [], True),
+        ("a.md", ["docs/**"], [], False),
+        ("docs/x/a.md", ["docs/**"], [], True),
+        ("docs/x/a.md", ["docs/*.md"], [], False),
+        ("a.md", ["*.md"], ["a.*"], False),
+        ("old/a.md", [], ["old/**"], False),
+        ("a.mdx", ["*.md"], [], False),
+        ("a1.md", ["/a?.md"], [], True),
+    ],
+)
+def test_globs_choose_files(path: str, include: list[str], exclude: list[str], taken: bool) -> None:
+    assert chosen(path, include, exclude) is taken
+
+
+def test_a_config_map_mount_gives_each_key_once(tmp_path: Path) -> None:
+    real = tmp_path / "..2026_11_24"
+    real.mkdir()
+    (real / "a.md").write_text("A", encoding="utf-8")
+    (tmp_path / "..data").symlink_to(real.name)
+    (tmp_path / "a.md").symlink_to("..data/a.md")
+    found = list(collect(Source(name="s", uri="configMap://handbook", path=str(tmp_path))))
+
+    assert found == [RawDocument("configMap://handbook/a.md", "a.md", b"A")]
+
+
+def test_a_single_file_keeps_the_uri_of_its_source(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("A", encoding="utf-8")
+    uri = "configMap://handbook/a.md"
+
+    assert list(collect(Source(name="s", uri=uri, path=str(tmp_path / "a.md")))) == [RawDocument(uri, "a.md", b"A")]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadDataError, match="pvc://docs/typo holds no such file or folder"):
+        list(collect(Source(name="s", uri="pvc://docs/typo", path=str(tmp_path / "typo"))))
+
+
+def test_a_passing_failure_is_waited_out_and_the_server_may_say_how_long() -> None:
+    replies = [httpx.Response(503), httpx.Response(429, headers={"retry-after": "7"}), httpx.Response(200)]
+    pauses: list[float] = []
+
+    assert answered(lambda: replies.pop(0), "embedder", sleep=pauses.append).status_code == 200
+    assert 0.25 <= pauses[0] <= 0.5
+    assert pauses[1] == 7
+
+
+def test_an_error_that_will_not_pass_is_not_repeated() -> None:
+    calls = []
+    response = answered(lambda: calls.append(1) or httpx.Response(404), "embedder")  # type: ignore[func-returns-value]
+
+    assert (response.status_code, len(calls)) == (404, 1)
+
+
+def test_patience_ends_with_the_last_reason() -> None:
+    def refuse() -> httpx.Response:
+        raise httpx.ConnectError("connection refused")
+
+    with pytest.raises(UnavailableError, match="embedder does not answer: connection refused"):
+        answered(refuse, "embedder", patience=3, sleep=lambda _: None)
+
+
+def test_a_wrong_configuration_says_which_field(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"alias": "a", "chunking": {"size": 3}}', encoding="utf-8")
+
+    with pytest.raises(BadConfigurationError, match=r"chunking\.size"):
+        read(path)
+
+
+def test_a_secret_without_its_key_is_named() -> None:
+    with pytest.raises(BadConfigurationError, match="HEARTH_NOWHERE is not set"):
+        secret("HEARTH_NOWHERE")

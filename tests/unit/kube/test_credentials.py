@@ -1,0 +1,86 @@
+"""Kubeconfigs and service accounts."""
+
+import base64
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hearth.kube import credentials
+from hearth.kube.credentials import CredentialsError, from_kubeconfig, from_service_account, load
+
+
+def kubeconfig(folder: Path, user: dict, **cluster: object) -> Path:
+    path = folder / "config"
+    content = {
+        "clusters": [{"name": "c", "cluster": {"server": "https://api:6443/", **cluster}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [
+            {"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "team"}},
+            {"name": "broken", "context": {"cluster": "elsewhere", "user": "u"}},
+        ],
+        "current-context": "x",
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_current_context_is_used(tmp_path: Path) -> None:
+    found = from_kubeconfig(kubeconfig(tmp_path, {"token": "t0"}))
+    assert (found.server, found.namespace, found.token()) == ("https://api:6443", "team", "t0")
+
+
+def test_certificates_may_be_inline_or_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "client.crt").write_bytes(b"certificate")
+    user = {"client-certificate": "client.crt", "client-key-data": base64.b64encode(b"key").decode()}
+    found = from_kubeconfig(kubeconfig(tmp_path, user))
+    assert (found.certificate, found.key, found.token()) == (b"certificate", b"key", None)
+
+
+def test_a_token_file_is_read_again_after_it_was_rotated(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first\n")
+    found = from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "token"}))
+    assert found.token() == "first"
+    (tmp_path / "token").write_text("second\n")
+    assert found.token() == "first"
+    found.forget_token()
+    assert found.token() == "second"
+
+
+def test_a_credential_plugin_is_asked_for_the_token(tmp_path: Path) -> None:
+    answer = "import os; print('{\"status\": {\"token\": \"' + os.environ['FROM'] + '\"}}')"
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": sys.executable,
+        "args": ["-c", answer],
+        "env": [{"name": "FROM", "value": "plugin"}],
+    }
+    assert from_kubeconfig(kubeconfig(tmp_path, {"exec": plugin})).token() == "plugin"
+
+
+def test_a_plugin_that_fails_is_named(tmp_path: Path) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/aws"}
+    with pytest.raises(CredentialsError, match="/nowhere/aws"):
+        from_kubeconfig(kubeconfig(tmp_path, {"exec": plugin})).token()
+
+
+def test_a_missing_cluster_is_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match=r"clusters has no entry named 'elsewhere' \(found: c\)"):
+        from_kubeconfig(kubeconfig(tmp_path, {}), "broken")
+
+
+def test_a_pod_uses_its_service_account(tmp_path: Path) -> None:
+    for name, text in {"token": "t0", "namespace": "hearth-system", "ca.crt": "ca"}.items():
+        (tmp_path / name).write_text(text)
+    env = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    found = from_service_account(env, tmp_path)
+    assert (found.server, found.namespace, found.token()) == ("https://[fd00::1]:443", "hearth-system", "t0")
+    assert found.in_cluster
+
+
+def test_without_anything_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", tmp_path / "nothing")
+    with pytest.raises(CredentialsError, match="pass --kubeconfig FILE or set KUBECONFIG"):
+        load()

@@ -1,0 +1,128 @@
+"""Lists, watches, gaps: the cache stays in step."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from fake_api import FakeApi
+from hearth.kube.api import Page, Selection
+from hearth.kube.cache import WatchCache
+from hearth.kube.reflector import Reflector, relist, resync
+from hearth.kube.resources import NODE
+from hearth.plan.world import ObjectKey
+from widget import KIND_PLAN, SETTINGS, WIDGET, widget, widget_key
+
+WIDGETS = Selection(WIDGET)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def cache() -> WatchCache:
+    return WatchCache([KIND_PLAN], SETTINGS, lambda key, spec_is_new: None)
+
+
+@contextlib.asynccontextmanager
+async def running(reflector: Reflector) -> AsyncIterator[None]:
+    task = asyncio.create_task(reflector.run())
+    try:
+        await asyncio.wait_for(reflector.synced.wait(), 1)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def a_moment() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def names(cache: WatchCache) -> set[str]:
+    return {key.name for key in cache.owner_keys()}
+
+
+async def test_a_list_of_several_pages_fills_the_cache(api: FakeApi, cache: WatchCache) -> None:
+    for number in range(8):
+        api.put(widget(f"w{number}"))
+    await relist(api, WIDGETS, cache)
+    assert names(cache) == {f"w{number}" for number in range(8)}
+
+
+async def test_changes_arrive_while_watching(api: FakeApi, cache: WatchCache) -> None:
+    api.put(widget("old"))
+    async with running(Reflector(api, WIDGETS, cache)):
+        api.put(widget("new"))
+        api.remove(widget_key("old"))
+        await a_moment()
+        assert names(cache) == {"new"}
+
+
+async def test_what_vanished_during_a_gap_is_pruned(api: FakeApi, cache: WatchCache) -> None:
+    for name in ("a", "b", "c"):
+        api.put(widget(name))
+    reflector, gaps = Reflector(api, WIDGETS, cache), []
+    reflector.after_gap = lambda: gaps.append(1)
+    async with running(reflector):
+        await a_moment()
+        api.remove(widget_key("b"))
+        api.put(widget("d"))
+        api.compact()
+        await a_moment()
+        assert names(cache) == {"a", "c", "d"}
+        assert gaps == [1]
+
+
+async def test_a_relist_spares_what_was_written_while_it_was_under_way(api: FakeApi, cache: WatchCache) -> None:
+    api.put(widget("a"))
+
+    class Slow(FakeApi):
+        async def list(self, what: Selection) -> AsyncIterator[Page]:
+            async for page in api.list(what):
+                cache.put(api.put(widget("written-meanwhile")))
+                yield page
+
+    await relist(Slow(), WIDGETS, cache)
+    assert names(cache) == {"a", "written-meanwhile"}
+
+
+async def test_a_resync_mends_lost_events(api: FakeApi, cache: WatchCache) -> None:
+    for name in ("kept", "changed", "deleted"):
+        api.put(widget(name))
+    await relist(api, WIDGETS, cache)
+    api.edit(widget_key("changed"), lambda obj: obj["spec"].update(text="new"))
+    api.remove(widget_key("deleted"))
+    api.put(widget("added"))
+    assert await resync(api, WIDGETS, cache) == 3
+    assert names(cache) == {"kept", "changed", "added"}
+    assert cache.store.get(widget_key("changed"))["spec"]["text"] == "new"
+    assert await resync(api, WIDGETS, cache) == 0
+
+
+async def test_a_watch_goes_on_where_it_was_when_the_server_ends_it(api: FakeApi, cache: WatchCache) -> None:
+    api.put(widget("a"))
+    reflector = Reflector(api, WIDGETS, cache)
+    async with running(reflector):
+        await a_moment()
+    reads = api.reads
+    api.put(widget("b"))
+    async with running(reflector):
+        await a_moment()
+    assert names(cache) == {"a", "b"}
+    assert api.reads == reads, "no second list"
+
+
+async def test_nodes_are_pruned_too(api: FakeApi, cache: WatchCache) -> None:
+    for name in ("n1", "n2"):
+        api.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    await relist(api, Selection(NODE), cache)
+    api.remove(ObjectKey("Node", "", "n1"))
+    await relist(api, Selection(NODE), cache)
+    cache.put(api.put(widget("w")))
+    world = cache.observe(widget_key("w"))
+    assert world is not None
+    assert [n["metadata"]["name"] for n in world.nodes] == ["n2"]

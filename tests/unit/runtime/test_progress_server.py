@@ -1,0 +1,170 @@
+"""Progress messages: who may send them, what they must look like, how often they wake anybody."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from fake_api import FakeApi
+from harness import Clock
+from hearth.api.base import Json
+from hearth.kube.cache import WatchCache
+from hearth.kube.errors import ApiError
+from hearth.kube.resources import Resource
+from hearth.plan.world import ObjectKey
+from hearth.runtime.progress_server import BODY_LIMIT, ProgressServer
+from widget import KIND_PLAN, SETTINGS, widget, widget_key
+
+PATH = "/v1/progress/default/widgets/w"
+METRICS = [{"name": "step", "value": "12"}, {"name": "loss", "value": "0.5"}]
+MESSAGE = {
+    "trainerStatus": {
+        "progressPercentage": 12,
+        "estimatedRemainingSeconds": 90,
+        "metrics": METRICS,
+        "lastUpdatedTime": "2026-01-01T00:00:00Z",
+    }
+}
+
+
+class Reviewing(FakeApi):
+    """Answers token reviews: the token is the uid of the pod that it was made for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reviews: list[str] = []
+        self.audience = "hearth-progress"
+        self.is_down = False
+
+    async def create(self, resource: Resource, obj: Json) -> Json:
+        if self.is_down:
+            raise ApiError(500, "InternalError", "etcd is away")
+        token = obj["spec"]["token"]
+        self.reviews.append(token)
+        if token == "forged":
+            return {"status": {"authenticated": False}}
+        extra = {"authentication.kubernetes.io/pod-uid": [token]}
+        user = {"username": "system:serviceaccount:default:default", "extra": extra}
+        return {"status": {"authenticated": True, "audiences": [self.audience], "user": user}}
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.api, self.clock = Reviewing(), Clock()
+        self.cache = WatchCache([KIND_PLAN], SETTINGS, lambda key, spec_is_new: None)
+        self.woken: list[tuple[ObjectKey, float]] = []
+        self.server = ProgressServer(
+            self.api, self.cache, lambda key, delay: self.woken.append((key, delay)), self.clock.monotonic
+        )
+        self.client: TestClient[Any, Any]
+        for number, name in enumerate(("w", "other")):
+            self.see("Widget", name, "", number, spec=widget(name)["spec"])
+            self.see("Job", f"{name}-train", f"uid-{name}", number)
+            self.see("Pod", f"{name}-pod", f"uid-{name}-train", number)
+
+    def see(self, kind: str, name: str, controller: str, version: int, **fields: object) -> None:
+        meta: Json = {"name": name, "namespace": "default", "uid": f"uid-{name}", "resourceVersion": str(version + 1)}
+        if controller:
+            meta["ownerReferences"] = [{"uid": controller, "controller": True, "kind": "X", "name": "x"}]
+        self.cache.put({"apiVersion": "v1", "kind": kind, "metadata": meta, **fields})
+
+    async def post(self, token: str | None = "uid-w-pod", body: object = MESSAGE, path: str = PATH) -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with self.client.post(path, json=body, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    def progress(self) -> Json | None:
+        world = self.cache.observe(widget_key("w"))
+        assert world is not None
+        return world.progress
+
+
+@pytest.fixture
+async def setup() -> AsyncIterator[Setup]:
+    setup = Setup()
+    app = web.Application(client_max_size=BODY_LIMIT)
+    app.router.add_post("/v1/progress/{namespace}/{plural}/{name}", setup.server.receive)
+    async with TestClient(TestServer(app)) as client:
+        setup.client = client
+        yield setup
+
+
+async def test_a_pod_of_the_resource_may_tell_its_progress(setup: Setup) -> None:
+    assert await setup.post() == (204, "")
+    progress = setup.progress()
+    assert progress is not None
+    assert progress.pop("receivedAt").endswith("Z")
+    assert progress == {"percentage": 12, "etaSeconds": 90, "metrics": {"step": "12", "loss": "0.5"}}
+    assert setup.woken == [(widget_key("w"), 0)]
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "told"),
+    [
+        (None, 401, "expected a bearer token"),
+        ("forged", 401, "expected a bearer token"),
+        ("uid-other-pod", 403, "the pod is not one of Widget default/w"),
+        ("uid-w", 403, "the pod is not one of Widget default/w"),
+        ("uid-nobody", 403, "the pod is not one of Widget default/w"),
+    ],
+)
+async def test_nobody_else_may(setup: Setup, token: str | None, status: int, told: str) -> None:
+    code, text = await setup.post(token)
+    assert code == status
+    assert told in text
+    assert setup.progress() is None
+
+
+async def test_a_token_for_another_audience_is_not_accepted(setup: Setup) -> None:
+    setup.api.audience = "https://kubernetes.default.svc"
+    assert (await setup.post())[0] == 401
+
+
+async def test_an_unknown_resource_is_not_found(setup: Setup) -> None:
+    code, text = await setup.post(path="/v1/progress/default/gadgets/w")
+    assert (code, "expected one of widgets" in text) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, "trainerStatus: Field required"),
+        ({"trainerStatus": {"progressPercentage": 120}}, "trainerStatus.progressPercentage"),
+        ({"trainerStatus": {"metrics": [{"name": "loss"}]}}, "trainerStatus.metrics.0.value: Field required"),
+        ({"trainerStatus": {"metrics": METRICS * 40}}, "trainerStatus.metrics"),
+    ],
+)
+async def test_a_wrong_message_is_told_what_is_wrong(setup: Setup, body: Json, told: str) -> None:
+    code, text = await setup.post(body=body)
+    assert code == 400
+    assert told in text
+
+
+async def test_a_message_of_any_size_does_not_fill_the_memory(setup: Setup) -> None:
+    assert (await setup.post(body={"x": "y" * BODY_LIMIT}))[0] == 413
+
+
+async def test_the_resource_is_woken_at_most_every_ten_seconds_and_sees_the_newest(setup: Setup) -> None:
+    due = []
+    for second in range(25):
+        setup.clock.seconds = 1000 + second
+        setup.woken.clear()
+        await setup.post(body={"trainerStatus": {"progressPercentage": second}})
+        due += [1000 + second + delay for _, delay in setup.woken]
+    assert due == [1000, 1010, 1020, 1030]
+    assert (setup.progress() or {})["percentage"] == 24
+
+
+async def test_a_token_is_reviewed_once_a_minute(setup: Setup) -> None:
+    for _ in range(5):
+        await setup.post()
+    assert setup.api.reviews == ["uid-w-pod"]
+    setup.clock.seconds += 61
+    await setup.post()
+    assert len(setup.api.reviews) == 2
+
+
+async def test_a_review_that_fails_asks_the_sender_to_come_back(setup: Setup) -> None:
+    setup.api.is_down = True
+    assert (await setup.post())[0] == 503
