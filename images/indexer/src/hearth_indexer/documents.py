@@ -1,0 +1,47 @@
+"""What a document is once it has been read: sections of text under headings, on pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Text under one chain of headings. Paragraphs are separated by an empty line."""
+
+    headings: tuple[str, ...]
+    text: str
+    page: int = 0
+    """Page number from 1; 0 where the format has no pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document. `uri` is unique within the index."""
+
+    uri: str
+    title: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """The bytes of one document, before it is read."""
+
+    uri: str
+    name: str
+    """File name, or the last part of the URL's path: its suffix decides how it is read."""
+    content: bytes
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A document, or a part of one, that is not in the index, and why."""
+
+    uri: str
+    reason: str
+
+
+class UnreadableError(Exception):
+    """This document cannot be read; the others can."""

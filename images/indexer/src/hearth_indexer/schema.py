@@ -1,0 +1,154 @@
+"""What a collection looks like, and what an engine can do with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pymilvus import (
+    AnnSearchRequest,
+    CollectionSchema,
+    DataType,
+    Function,
+    FunctionType,
+    MilvusClient,
+    MilvusException,
+    RRFRanker,
+)
+
+from hearth_indexer.engine import engine_errors
+from hearth_indexer.settings import Embedding, IndexType
+
+METRICS = {"Cosine": "COSINE", "InnerProduct": "IP", "Euclidean": "L2"}
+PROBE_DIMENSION = 8
+TEXT_BYTES = 65535
+"""Longest VARCHAR that Milvus stores, in bytes."""
+
+SPARSE_FIELD = "sparse"
+
+
+def index_params(kind: IndexType, rows: int) -> dict[str, int]:
+    """Build parameters. HNSW: M and efConstruction as hnswlib advises for text (16, 200). IVF: 4 x sqrt(rows) lists."""
+    if kind == "HNSW":
+        return {"M": 16, "efConstruction": 200}
+    if kind in ("IVF_FLAT", "IVF_SQ8"):
+        return {"nlist": min(65536, max(1, round(4 * math.sqrt(rows))))}
+    return {}
+
+
+def search_ladder(kind: IndexType, k: int, nlist: int) -> list[dict[str, int]]:
+    """Search parameters to try, cheapest first. Milvus wants ef >= k and nprobe <= nlist."""
+    if kind == "HNSW":
+        return [{"ef": ef} for ef in (64, 128, 256, 512) if ef >= k] or [{"ef": k}]
+    if kind in ("IVF_FLAT", "IVF_SQ8"):
+        return [{"nprobe": n} for n in sorted({min(n, nlist) for n in (8, 16, 32, 64, 128)})]
+    return [{}]
+
+
+def create(
+    client: MilvusClient,
+    collection: str,
+    dimensions: Sequence[tuple[Embedding, int]],
+    sparse: bool,
+    kind: IndexType,
+    params: dict[str, int],
+) -> None:
+    """Creates an empty, indexed collection; it still has to be loaded.
+
+    The index is asked for before the rows come, so that an interrupted build can be loaded and gone on with.
+    """
+    with engine_errors(f"creating {collection}"):
+        _create(client, collection, dimensions, sparse, kind, params)
+
+
+def _create(
+    client: MilvusClient,
+    collection: str,
+    dimensions: Sequence[tuple[Embedding, int]],
+    sparse: bool,
+    kind: IndexType,
+    params: dict[str, int],
+) -> None:
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    indexes = client.prepare_index_params()
+    _add_text_fields(schema, analyzed=sparse)
+    for embedding, dimension in dimensions:
+        schema.add_field(embedding.field, DataType.FLOAT_VECTOR, dim=dimension)
+        indexes.add_index(embedding.field, index_type=kind, metric_type=METRICS[embedding.metric], params=params)
+    if sparse:
+        schema.add_field(SPARSE_FIELD, DataType.SPARSE_FLOAT_VECTOR)
+        schema.add_function(
+            Function(
+                name="bm25",
+                function_type=FunctionType.BM25,
+                input_field_names=["content"],
+                output_field_names=[SPARSE_FIELD],
+            )
+        )
+        indexes.add_index(SPARSE_FIELD, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+    client.create_collection(collection, schema=schema)
+    client.create_index(collection, indexes)
+
+
+def _add_text_fields(schema: CollectionSchema, analyzed: bool) -> None:
+    schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
+    for name, length in (("document", 1024), ("title", 1024), ("heading", 1024), ("text", TEXT_BYTES)):
+        schema.add_field(name, DataType.VARCHAR, max_length=length)
+    extra = {"enable_analyzer": True} if analyzed else {}
+    schema.add_field("content", DataType.VARCHAR, max_length=TEXT_BYTES, **extra)
+    schema.add_field("position", DataType.INT64)
+    schema.add_field("page", DataType.INT64)
+    schema.add_field("digest", DataType.VARCHAR, max_length=64)
+
+
+def capabilities(client: MilvusClient, scratch: str) -> list[str]:
+    """What the engine can do: Dense always; BM25, Hybrid and MultiVector if it does them now, on an empty collection.
+
+    `scratch` is the name of that collection; one left by a run that was killed is dropped first.
+
+    Raises UnavailableError where the engine stops answering.
+    """
+    first, second = (Embedding(name=name, url="", model="") for name in "ab")
+    found = ["Dense"]
+    try:
+        if _works(client, scratch, [first], sparse=True):
+            found.append("BM25")
+            if _hybrid_works(client, scratch, first):
+                found.append("Hybrid")
+        if _works(client, scratch, [first, second], sparse=False):
+            found.append("MultiVector")
+    finally:
+        _drop(client, scratch)
+    return found
+
+
+def _works(client: MilvusClient, scratch: str, embeddings: Sequence[Embedding], sparse: bool) -> bool:
+    _drop(client, scratch)
+    try:
+        _create(client, scratch, [(e, PROBE_DIMENSION) for e in embeddings], sparse, "FLAT", {})
+    except MilvusException:
+        return _refused(client)
+    return True
+
+
+def _hybrid_works(client: MilvusClient, scratch: str, embedding: Embedding) -> bool:
+    dense = AnnSearchRequest([[1.0] * PROBE_DIMENSION], embedding.field, {"metric_type": "COSINE"}, limit=1)
+    words = AnnSearchRequest(["word"], SPARSE_FIELD, {"metric_type": "BM25"}, limit=1)
+    try:
+        client.load_collection(scratch)
+        client.hybrid_search(scratch, [dense, words], RRFRanker(60), limit=1)
+    except MilvusException:
+        return _refused(client)
+    return True
+
+
+def _refused(client: MilvusClient) -> bool:
+    """False, once the engine has shown that it still answers: a refusal, not an outage."""
+    with engine_errors("probing what the engine can do"):
+        client.get_server_version()
+    return False
+
+
+def _drop(client: MilvusClient, scratch: str) -> None:
+    with engine_errors(f"dropping {scratch}"):
+        client.drop_collection(scratch)

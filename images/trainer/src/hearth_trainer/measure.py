@@ -1,0 +1,94 @@
+"""Asks a model the held-out rows and scores what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from hearth_trainer.metrics import score
+from hearth_trainer.rows import Row
+from hearth_trainer.stopping import StopRequest
+from hearth_trainer.tokens import RowTokenizer
+
+BATCH = 16
+LOSS_BATCH = 4
+SLACK = 8
+"""Tokens beyond the longest target that an answer may take: more could not be right anyway."""
+
+
+def batches(rows: Sequence[Row], size: int, texts: RowTokenizer) -> Iterator[list[int]]:
+    """Indices of rows of about the same length, so that little is padded."""
+    order = sorted(range(len(rows)), key=lambda i: len(texts.texts(rows[i])[1]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def answers(
+    model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], limit: int, stop: StopRequest
+) -> list[str]:
+    """Greedy answers to the prompts of the rows, in their order; `limit` is the most tokens of one answer."""
+    said = [""] * len(rows)
+    for chosen in batches(rows, BATCH, texts):
+        stop.check()
+        encoded = _padded(tokenizer, [texts.texts(rows[i])[0] for i in chosen], model.device)
+        with torch.inference_mode():
+            output = model.generate(
+                **encoded,
+                max_new_tokens=limit,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        new = output[:, encoded["input_ids"].shape[1] :]
+        for i, text in zip(chosen, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
+            said[i] = text
+    return said
+
+
+def loss(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest) -> float:
+    """Mean cross-entropy of the targets' tokens, in nats per token."""
+    total, count = 0.0, 0
+    for chosen in batches(rows, LOSS_BATCH, texts):
+        stop.check()
+        encoded = _padded(tokenizer, [texts.texts(rows[i])[1] for i in chosen], model.device)
+        targets = [texts.length(rows[i]).target for i in chosen]
+        # Targets stand at the right end, so only the last positions need the wide output layer.
+        keep = min(max(targets) + 1, encoded["input_ids"].shape[1])
+        with torch.inference_mode():
+            logits = model(**encoded, logits_to_keep=keep, use_cache=False).logits.float()
+        wanted = encoded["input_ids"][:, -keep:][:, 1:]
+        losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, reduction="none")
+        for at, length in enumerate(targets):
+            tail = losses[at, -min(length, keep - 1) :]
+            total, count = total + float(tail.sum()), count + tail.numel()
+    return total / max(count, 1)
+
+
+def _padded(tokenizer: Any, prompts: list[str], device: Any) -> Any:
+    tokenizer.padding_side = "left"
+    return tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(device)
+
+
+def measure(
+    model: Any,
+    tokenizer: Any,
+    texts: RowTokenizer,
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    longest_target: int,
+    stop: StopRequest,
+) -> dict[str, float]:
+    """The wanted metrics of one model; rows of plain text have no prompt and are judged by their loss alone."""
+    model.eval()
+    figures: dict[str, float] = {}
+    asked = [r for r in rows if r.prompt]
+    if asked and set(metrics) - {"Loss"}:
+        said = answers(model, tokenizer, texts, asked, longest_target + SLACK, stop)
+        figures |= score([r.target for r in asked], said)
+    if rows and "Loss" in metrics:
+        figures["Loss"] = loss(model, tokenizer, texts, rows, stop)
+    return {name: value for name, value in figures.items() if name in metrics}

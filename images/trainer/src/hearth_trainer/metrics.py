@@ -1,0 +1,47 @@
+"""Figures of merit over held-out rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+HIGHER_IS_BETTER = {"ExactMatch": True, "JSONValid": True, "JSONFieldF1": True, "Loss": False}
+
+
+def parsed_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text consists of, or None."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def fields(value: object, path: str = "") -> set[tuple[str, str]]:
+    """The leaves of a JSON value with their paths; lists are compared in order."""
+    if isinstance(value, dict):
+        return {leaf for key, item in value.items() for leaf in fields(item, f"{path}.{key}")}
+    if isinstance(value, list):
+        return {leaf for at, item in enumerate(value) for leaf in fields(item, f"{path}[{at}]")}
+    return {(path, value.strip() if isinstance(value, str) else json.dumps(value))}
+
+
+def field_f1(target: dict[str, Any], answer: dict[str, Any] | None) -> float:
+    """F1 over the fields of one object: 1 where all are right and none is added, 0 for an answer that is no object."""
+    wanted = fields(target)
+    given = fields(answer) if answer is not None else set()
+    right = len(wanted & given)
+    return 2 * right / (len(wanted) + len(given)) if right else 0.0
+
+
+def score(targets: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
+    """Every metric that comes from answers. The JSON metrics are absent where no target is a JSON object."""
+    pairs = list(zip(targets, answers, strict=True))
+    figures = {"ExactMatch": sum(t.strip() == a.strip() for t, a in pairs) / len(pairs)}
+    objects = [(parsed_object(t), parsed_object(a)) for t, a in pairs]
+    judged = [(t, a) for t, a in objects if t is not None]
+    if judged:
+        figures["JSONValid"] = sum(a is not None for _, a in judged) / len(judged)
+        figures["JSONFieldF1"] = sum(field_f1(t, a) for t, a in judged) / len(judged)
+    return figures

@@ -1,0 +1,151 @@
+"""`train`: fit, measure base and tuned model, judge, merge, publish. An interrupted run is taken up again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import resource
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hearth_trainer import export
+from hearth_trainer.config import Config
+from hearth_trainer.errors import BadDataError
+from hearth_trainer.failures import recognise
+from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer
+from hearth_trainer.gate import judge
+from hearth_trainer.lint import Dataset
+from hearth_trainer.manifest import Artifact
+from hearth_trainer.measure import measure
+from hearth_trainer.prepare import load_dataset
+from hearth_trainer.progress import reporter_from_environment
+from hearth_trainer.sources import model_folder
+from hearth_trainer.stopping import StopRequest
+from hearth_trainer.tokens import load_row_tokenizer
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("torch", "transformers", "trl", "peft")
+
+
+def train(config: Config, stop: StopRequest) -> dict[str, Any]:
+    """The result of the train Job.
+
+    Raises TrainerError of the kind that fits; nothing is published then.
+    """
+    volume = Path(config.checkpoints.path)
+    volume.mkdir(parents=True, exist_ok=True)
+    reporter = reporter_from_environment()
+    try:
+        dataset = checked_dataset(config)
+        folder = model_folder(config.model.path)
+        fitted = fit(config, folder, dataset.train, stop, reporter)
+        stop.check()
+        return finish(config, folder, dataset, fitted, stop)
+    except Exception as error:
+        outcome = recognise(error, volume)
+        if outcome is None:
+            raise
+        raise outcome from error
+    finally:
+        if reporter is not None:
+            reporter.close()
+
+
+def checked_dataset(config: Config) -> Dataset:
+    """The rows that were checked before.
+
+    Raises BadDataError where they are others now.
+    """
+    dataset = load_dataset(config)
+    if config.dataset.digest is not None and dataset.digest != config.dataset.digest:
+        raise BadDataError(
+            "DataChanged",
+            f"the rows of {config.dataset.train.source} have changed since they were checked",
+            "create a new FineTuneJob for the new rows",
+        )
+    return dataset
+
+
+def stored_dtype(folder: Path) -> Any:
+    """The type that the base's weights are stored in."""
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    name = facts.get("dtype") or facts.get("torch_dtype") or "float32"
+    return getattr(torch, str(name), torch.float32)
+
+
+def lineage_of(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """What made the artifacts."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {**config.lineage, "dataset": dataset.digest, "seed": config.training.seed, "libraries": versions}
+
+
+def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop: StopRequest) -> dict[str, Any]:
+    """Measures, judges and publishes."""
+    tokenizer, texts = load_tokenizer(folder), load_row_tokenizer(folder)
+    on_gpu = config.training.device == "GPU"
+    base = load_model(folder, torch.bfloat16 if on_gpu else torch.float32).to("cuda" if on_gpu else "cpu")
+    wanted = (dataset.held_out, config.evaluation.metrics, dataset.longest_target, stop)
+    scores = {"base": measure(base, tokenizer, texts, *wanted)}
+    log.info("base: %s", scores["base"])
+    lineage, moved = lineage_of(config, dataset), None
+    if config.output.merge:
+        samples = dataset.held_out or dataset.train
+        limit = config.output.max_logit_difference
+        tuned, moved = export.merged(base, fitted.checkpoint, tokenizer, texts, samples, limit)
+    else:
+        tuned = export.adapted(base, fitted.checkpoint)
+    scores["tuned"] = measure(tuned, tokenizer, texts, *wanted)
+    log.info("tuned: %s", scores["tuned"])
+    with stop.deferred():
+        published = [export.publish_adapter(config, fitted.checkpoint, tokenizer, lineage)]
+        if config.output.merge:
+            published.append(export.publish_merged(config, tuned, tokenizer, stored_dtype(folder), lineage))
+    return result_of(config, fitted, scores, published, moved, lineage)
+
+
+def result_of(
+    config: Config,
+    fitted: Fitted,
+    scores: dict[str, dict[str, float]],
+    published: list[Artifact],
+    moved: float | None,
+    lineage: dict[str, Any],
+) -> dict[str, Any]:
+    """The figures that go into the termination log."""
+    volume = Path(config.output.path).parent
+    result: dict[str, Any] = {
+        "step": fitted.steps,
+        "totalSteps": fitted.total_steps,
+        "evaluation": [
+            {"subject": subject, "metric": metric, "value": f"{value:.4f}"}
+            for subject, figures in scores.items()
+            for metric, value in figures.items()
+        ],
+        "artifacts": [
+            {"kind": a.kind, "path": str(a.path.relative_to(volume)), "digest": a.digest, "size": a.size}
+            for a in published
+        ],
+        "libraries": lineage["libraries"],
+        "peakMemory": peak_memory(config),
+    }
+    if fitted.loss is not None:
+        result["loss"] = f"{fitted.loss:.4f}"
+    if fitted.tokens_per_second is not None:
+        result["tokensPerSecond"] = f"{fitted.tokens_per_second:.1f}"
+    if moved is not None:
+        result["logitDifference"] = f"{moved:.6f}"
+    if config.evaluation.gate is not None:
+        passed, reason = judge(config.evaluation.gate, scores)
+        result["gate"] = {"passed": passed, "reason": reason}
+    return result
+
+
+def peak_memory(config: Config) -> int:
+    """Most memory used at once in bytes: of the GPU, or of this process on CPU."""
+    if config.training.device == "GPU":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
