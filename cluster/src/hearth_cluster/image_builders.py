@@ -141,7 +141,7 @@ def _run(
     """
     last: deque[str] = deque(maxlen=_SHOWN_LINES)
     with (
-        log.open("a") as writer,
+        log.open("a", buffering=1) as writer,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
         ) as process,

@@ -68,18 +68,20 @@ _ALL = (
 CATALOG: Mapping[str, Image] = MappingProxyType({image.name: image for image in _ALL})
 """Every image by name; a base comes before what is built on it."""
 
-_DEMO = (
-    "operator",
-    "gateway",
-    "indexer",
-    "trainer",
-    "vllm-cpu",
-    "milvus",
-    "models/smollm2-135m-instruct",
-    "models/all-minilm-l6-v2",
+CHART_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "operator": "operator",
+        "trainer": "trainer",
+        "indexer": "indexer",
+        "gateway": "gateway",
+        "vllm-cpu": "vllmCpu",
+        "milvus": "milvus",
+        "milvus-lite": "milvusLite",
+    }
 )
+"""Images that charts/hearth is told by reference, with their keys below `images` in its values."""
 
-PROFILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"demo": _DEMO, "test": (*_DEMO, "milvus-lite"), "all": tuple(CATALOG)}
-)
+_DEMO = (*CHART_KEYS, "models/smollm2-135m-instruct", "models/all-minilm-l6-v2")
+
+PROFILES: Mapping[str, tuple[str, ...]] = MappingProxyType({"demo": _DEMO, "test": _DEMO, "all": tuple(CATALOG)})
 """Names of the images that pods of each profile pull. What they are built on is built, but not pushed for itself."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.image_builders import Build, Buildah, Builder, installed_builder
-from hearth_cluster.image_catalog import CATALOG, PROFILES, REPOSITORY, Image
+from hearth_cluster.image_catalog import CATALOG, CHART_KEYS, PROFILES, REPOSITORY, Image
 from hearth_cluster.image_foundations import root_file_system, uv_image
 from hearth_cluster.image_registry import Manifest, Registry
 from hearth_cluster.image_tags import LockedDependencies, locked_dependencies, tag_of
@@ -161,7 +162,7 @@ def one_at_a_time(lock: Path, progress: Progress) -> Iterator[None]:
 
 
 def deliver_profile(state: ClusterState, profile: str, progress: Progress) -> list[Delivered]:
-    """Delivers every image of `profile` and records the references in the cluster's images.json.
+    """Delivers every image of `profile`; writes their references to the cluster's images.json and values for the chart.
 
     Raises:
         ClusterError: no such profile, no registry, or a build or push that failed.
@@ -176,7 +177,8 @@ def deliver_profile(state: ClusterState, profile: str, progress: Progress) -> li
     )
     with one_at_a_time(cache / "lock", progress):
         delivered = [delivery.deliver(name) for name in PROFILES[profile]]
-        record(state.folder / "images.json", {one.name: one.reference for one in delivered})
+    record(state.folder / "images.json", {one.name: one.reference for one in delivered})
+    values_file(state).write_text(chart_values(state.images))
     return delivered
 
 
@@ -187,10 +189,22 @@ def record(path: Path, references: dict[str, str]) -> None:
     path.with_suffix(".tmp").rename(path)
 
 
+def values_file(state: ClusterState) -> Path:
+    """Where `helm install --values` finds the references of the cluster's images."""
+    return state.folder / "images-values.yaml"
+
+
+def chart_values(references: dict[str, str]) -> str:
+    """The values by which charts/hearth runs these images."""
+    return yaml.safe_dump({"images": {CHART_KEYS[name]: ref for name, ref in references.items() if name in CHART_KEYS}})
+
+
 def images(
     name: Annotated[str, typer.Option(help="The cluster whose registry they go to.")] = "hearth",
     profile: Annotated[str, typer.Option(help="Which images: demo, test or all.")] = "demo",
 ) -> None:
     """Build the images a profile needs and push them to the cluster's registry; what it holds already is left alone."""
-    delivered = deliver_profile(ClusterState(name), profile, Progress())
+    state = ClusterState(name)
+    delivered = deliver_profile(state, profile, Progress())
     Console().print(table(delivered))
+    Console(stderr=True).print(f"values for charts/hearth: {values_file(state)}", soft_wrap=True, highlight=False)

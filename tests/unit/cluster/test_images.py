@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.image_builders import Build
 from hearth_cluster.image_catalog import CATALOG, PROFILES, UV_VERSION, Image, Package
 from hearth_cluster.image_registry import Manifest
 from hearth_cluster.image_tags import tag_of
-from hearth_cluster.images import Delivery, instructions, record
+from hearth_cluster.images import Delivery, chart_values, instructions, record
 from hearth_cluster.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -169,6 +170,12 @@ class TestDelivery:
 
 
 class TestCatalog:
+    def test_the_chart_is_told_every_image_it_requires(self) -> None:
+        schema = json.loads((ROOT / "charts/hearth/values.schema.json").read_text())
+        required = set(schema["properties"]["images"]["required"]) - {"vllm"}
+        written = yaml.safe_load(chart_values({name: name for name in PROFILES["demo"]}))
+        assert set(written["images"]) == required
+
     def test_a_base_comes_before_what_is_built_on_it(self) -> None:
         names = list(CATALOG)
         assert all(names.index(i.base) < names.index(i.name) for i in CATALOG.values() if i.base is not None)
