@@ -1,11 +1,16 @@
 """What `hearth plan` says would become of each child."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hearth.api.base import Json
+from hearth.cli.app import app
 from hearth.cli.plan import FileError, read_objects
 from hearth.cli.preview import Change, as_json, changes, proposed
 from hearth.kube.executor import stamped
 from hearth.plan.world import Apply, Delete, Event, ObjectKey, Plan
+from typer.testing import CliRunner
 
 OWNER: Json = {
     "apiVersion": "hearth.dev/v1alpha1",
@@ -27,7 +32,7 @@ def config_map(value: str) -> Json:
         (stamped(OWNER, config_map("new")), Change("keep", "ConfigMap", "court-engine")),
         (
             stamped(OWNER, config_map("old")),
-            Change("change", "ConfigMap", "court-engine", ".metadata.annotations.hearth.dev/applied-hash"),
+            Change("change", "ConfigMap", "court-engine", ".data.key"),
         ),
     ],
     ids=["absent", "equal", "different"],
@@ -75,3 +80,29 @@ def test_objects_are_read_from_documents_and_lists() -> None:
 def test_a_file_that_holds_no_objects_is_named(text: str) -> None:
     with pytest.raises(FileError, match=r"world\.yaml"):
         read_objects(text, "world.yaml")
+
+
+def test_a_field_that_is_no_longer_wanted_is_a_change_too() -> None:
+    live = stamped(OWNER, {**config_map("new"), "immutable": True})
+    plan = Plan(status={}, actions=(Apply(config_map("new")),))
+    assert changes(OWNER, plan, lambda _key: live) == [
+        Change("change", "ConfigMap", "court-engine", "a field that is no longer wanted")
+    ]
+
+
+def test_a_plan_is_told_without_a_cluster(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(
+        "images: {trainer: t:1, indexer: i:1, gateway: g:1, vllm: v:1, vllm_cpu: c:1, milvus: m:1, milvus_lite: l:1}"
+    )
+    file = tmp_path / "service.yaml"
+    file.write_text(
+        "apiVersion: hearth.dev/v1alpha1\nkind: LLMService\nmetadata: {name: court}\n"
+        "spec: {model: {uri: 'oci://example.com/model:1'}, accelerator: {count: 0}}\n"
+    )
+    command = ["plan", "-f", str(file), "--settings", str(settings), "--world", "/dev/null", "-o", "json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    preview = json.loads(result.stdout)[0]
+    assert {(c["verb"], c["kind"]) for c in preview["changes"]} >= {("create", "Job")}
+    assert {c["type"] for c in preview["status"]["conditions"]} >= {"Ready", "ModelReady"}

@@ -37,8 +37,9 @@ def _change(owner: Json, action: Action, live: Callable[[ObjectKey], Json | None
     found = live(key)
     if found is None:
         return Change("create", key.kind, key.name)
-    where = difference(desired, found)
-    return Change("keep" if where is None else "change", key.kind, key.name, where or "")
+    if difference(desired, found) is None:
+        return Change("keep", key.kind, key.name)
+    return Change("change", key.kind, key.name, difference(action.obj, found) or "a field that is no longer wanted")
 
 
 def proposed(wanted: Json, live: Json | None, namespace: str) -> Json:
