@@ -51,6 +51,8 @@ def plan(world: World, now: datetime) -> Plan:
         else conditions.reconciling("Starting", "waiting for the Deployment")
     )
     actions = [Apply(config_map(name, spec["text"])), Apply(run(name, want))]
+    if spec.get("keepsake"):
+        actions.append(Apply(config_map(name, spec["keepsake"], suffix="keepsake"), owned=False))
     extra = world.child("ConfigMap", f"{name}-extra")
     if spec.get("extra"):
         actions.append(Apply(config_map(name, spec["extra"], suffix="extra")))

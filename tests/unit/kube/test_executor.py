@@ -114,6 +114,35 @@ async def test_a_foreign_object_of_the_same_name_is_never_written_and_told_of() 
     assert RUN in machine.api.objects, "the other children are not disturbed"
 
 
+async def test_a_child_that_outlives_its_owner_is_found_again_by_the_next_one_of_that_name() -> None:
+    machine = Machine(FakeApi())
+    machine.api.put(widget("w", keepsake="first"))
+    await machine.relist()
+    await machine.settle()
+    kept = ObjectKey("ConfigMap", "default", "w-keepsake")
+    uid = machine.api.live(kept)["metadata"]["uid"]
+    assert "ownerReferences" not in machine.api.live(kept)["metadata"]
+    machine.api.remove(widget_key("w"))
+    machine.api.put(widget("w", keepsake="second"))
+    await machine.relist()
+    machine.queue.add(widget_key("w"))
+    await machine.settle()
+    assert machine.api.live(kept)["metadata"]["uid"] == uid
+    assert machine.api.live(kept)["data"] == {"second": "yes"}
+
+
+async def test_another_resource_does_not_get_hold_of_a_child_without_an_owner() -> None:
+    machine = Machine(FakeApi())
+    other = {"app.kubernetes.io/managed-by": "hearth", "hearth.dev/kind": "Widget", "hearth.dev/name": "someone"}
+    found = {**config_map("w", "theirs", suffix="keepsake")}
+    found["metadata"] = {"name": "w-keepsake", "namespace": "default", "labels": other}
+    theirs = machine.api.put(found)
+    machine.api.put(widget("w", keepsake="mine"))
+    await machine.relist()
+    await machine.settle()
+    assert machine.api.live(ObjectKey("ConfigMap", "default", "w-keepsake")) == theirs
+
+
 async def test_once_the_name_is_free_the_resource_recovers_by_itself() -> None:
     machine = Machine(FakeApi())
     machine.api.put({**config_map("w", "mine"), "metadata": {"name": "w-text", "namespace": "default"}})

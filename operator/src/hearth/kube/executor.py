@@ -102,7 +102,7 @@ class Executor:
         if isinstance(action, Delete):
             outcome.writes += await self._delete(owner, action)
             return None
-        desired = stamped(owner, action.obj)
+        desired = stamped(owner, action.obj, owned=action.owned)
         key = key_of(desired)
         live = await self._live(key)
         try:
@@ -142,7 +142,7 @@ class Executor:
 
     async def _update(self, owner: Json, desired: Json, live: Json, outcome: Outcome) -> Problem | None:
         key, controller = key_of(desired), controller_of(live)
-        if controller is None or controller["uid"] != owner["metadata"]["uid"]:
+        if not (_is_controlled_by(owner, live) or _is_ownerless_child_of(owner, live)):
             self._taken.add(key)
             return name_taken(key, key_of(owner), controller)
         self._taken.discard(key)
@@ -182,10 +182,13 @@ class Executor:
             self._settled[key] = _Settled(desired, version_of(written))
 
 
-def stamped(owner: Json, obj: Json) -> Json:
-    """A child as it is applied: in the owner's namespace, owned, labelled, and with the digest of itself."""
+def stamped(owner: Json, obj: Json, *, owned: bool = True) -> Json:
+    """A child as it is applied: in the owner's namespace, labelled, and with the digest of itself.
+
+    Owned: it is deleted with its owner. Otherwise it stays, and is known again by its labels.
+    """
     meta = obj["metadata"]
-    owned: Json = {
+    child: Json = {
         **obj,
         "metadata": {
             **meta,
@@ -196,19 +199,32 @@ def stamped(owner: Json, obj: Json) -> Json:
                 KIND_LABEL: owner["kind"],
                 NAME_LABEL: owner["metadata"]["name"],
             },
-            "ownerReferences": [
-                {
-                    "apiVersion": owner["apiVersion"],
-                    "kind": owner["kind"],
-                    "name": owner["metadata"]["name"],
-                    "uid": owner["metadata"]["uid"],
-                    "controller": True,
-                }
-            ],
         },
     }
-    owned["metadata"]["annotations"] = {**meta.get("annotations", {}), APPLIED_HASH: digest(owned)}
-    return owned
+    if owned:
+        child["metadata"]["ownerReferences"] = [
+            {
+                "apiVersion": owner["apiVersion"],
+                "kind": owner["kind"],
+                "name": owner["metadata"]["name"],
+                "uid": owner["metadata"]["uid"],
+                "controller": True,
+            }
+        ]
+    child["metadata"]["annotations"] = {**meta.get("annotations", {}), APPLIED_HASH: digest(child)}
+    return child
+
+
+def _is_controlled_by(owner: Json, live: Json) -> bool:
+    controller = controller_of(live)
+    return controller is not None and controller["uid"] == owner["metadata"]["uid"]
+
+
+def _is_ownerless_child_of(owner: Json, live: Json) -> bool:
+    """Whether a child that outlives its owners was made for one of this kind and name."""
+    labels = live["metadata"].get("labels", {})
+    marks = (labels.get(MANAGED_BY), labels.get(KIND_LABEL), labels.get(NAME_LABEL))
+    return controller_of(live) is None and marks == (MANAGER, owner["kind"], owner["metadata"]["name"])
 
 
 def _hash_of(desired: Json) -> str:

@@ -64,6 +64,9 @@ class Apply:
     """
 
     obj: Json
+    owned: bool = True
+    """Whether the child goes with its owner. A child that does not has no owner reference: it is found again by its
+    name and labels, also by a later owner of the same kind and name (volumes with a user's data)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,358 @@
+"""FineTuneJob: from a spec and what is there to a checked data set, a training Job and a judged artifact."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from hearth.api.base import Json, quantity, seconds
+from hearth.api.finetunejob import KIND, FineTuneJobSpec
+from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
+from hearth.api.model_facts import ResolvedModel
+from hearth.plan.conditions import Condition, rfc3339
+from hearth.plan.finetunejob_status import Outcome, compose_status, progress_of, transition_event
+from hearth.plan.quiet import settle
+from hearth.plan.training_choice import TrainingChoice, choose, sequence_length
+from hearth.plan.training_data import DataState, resolve_data, sources, stale_jobs
+from hearth.plan.training_outcome import failed, succeeded
+from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
+from hearth.plan.validation import Invalid, parse
+from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
+from hearth.render.names import digest8
+from hearth.render.scripts import script
+from hearth.render.sources import UnsupportedUriError
+from hearth.render.trainer_config import prepare_config, train_config
+from hearth.render.training_job import (
+    PREPARE,
+    TEMPLATE_HASH,
+    TRAIN,
+    TrainingPod,
+    changeable,
+    claim,
+    claim_name,
+    config_map,
+    train_job,
+    train_name,
+)
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Everything that is known once model, rows and memory plan are."""
+
+    spec: FineTuneJobSpec
+    data: DataState
+    model: ResolvedModel
+    dataset: ResolvedDataset
+    choice: TrainingChoice
+    identity: Json
+    """What the artifact depends on."""
+
+    @property
+    def run(self) -> str:
+        """Names the checkpoints' folder."""
+        return digest8(self.identity)
+
+
+def needs(owner: Json) -> frozenset[ObjectKey]:
+    """ConfigMaps and claims of the sources, the job's own claim, and the StorageClass that the spec names."""
+    spec = parse(FineTuneJobSpec, owner.get("spec", {}))
+    if isinstance(spec, Invalid):
+        return frozenset()
+    found = {*sources(owner, spec), _claim_key(owner)}
+    storage = _storage_class(spec)
+    return frozenset(found | ({storage} if storage else set()))
+
+
+def refers_to(_owner: Json) -> frozenset[ObjectKey]:
+    """A FineTuneJob names no other resource of Hearth."""
+    return frozenset()
+
+
+def plan(world: World, now: datetime) -> Plan:
+    """What to write for this job in this world."""
+    spec = parse(FineTuneJobSpec, world.owner.get("spec", {}))
+    if isinstance(spec, Invalid):
+        return _told(world, Outcome("InvalidSpec", spec.message, stalled=True), now)
+    if _is_over(world):
+        return _kept(world, spec)
+    if spec.suspend:
+        return _suspended(world, now)
+    data = resolve_data(world, spec, now)
+    if data.model is None or data.dataset is None:
+        return _without_data(world, spec, data, now)
+    recorded = _recorded_training(world)
+    choice = choose(spec, data.model, data.dataset, world.nodes, recorded)
+    if choice.refusal is not None:
+        return _refused(world, data, choice, choice.refusal, now)
+    waiting = _missing_class(world, spec)
+    if waiting is not None:
+        return _told(world, replace(waiting, own=(data.condition, *waiting.own), data=data), now, data.actions)
+    start = Start(spec, data, data.model, data.dataset, choice, _identity(spec, data.model, data.dataset))
+    return _training(world, start, now)
+
+
+def _claim_key(owner: Json) -> ObjectKey:
+    return ObjectKey("PersistentVolumeClaim", owner["metadata"]["namespace"], claim_name(owner))
+
+
+def _storage_class(spec: FineTuneJobSpec) -> ObjectKey | None:
+    storage = spec.checkpoints.storage if spec.checkpoints else None
+    if storage is None or storage.storage_class_name is None:
+        return None
+    return ObjectKey("StorageClass", "", storage.storage_class_name)
+
+
+def _told(
+    world: World,
+    outcome: Outcome,
+    now: datetime,
+    actions: tuple[Action, ...] = (),
+    *,
+    look_again: timedelta | None = None,
+    status_first: bool = False,
+) -> Plan:
+    """A plan that writes the outcome's status, with an Event where the reason is a new one."""
+    status = compose_status(world, outcome, now)
+    events = transition_event(world.owner.get("status", {}), status)
+    made = Plan(status, actions, events, look_again, status_first)
+    return made if status_first else settle(world, made, now)
+
+
+def _is_over(world: World) -> bool:
+    """Whether the job has ended. A failed one is taken up again by a change of its spec, a successful one never."""
+    status = world.owner.get("status", {})
+    if "completionTime" not in status:
+        return False
+    good = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+    return good or status.get("observedGeneration") == world.owner["metadata"].get("generation")
+
+
+def _kept(world: World, spec: FineTuneJobSpec) -> Plan:
+    """The end of a job stays on record, whatever becomes of its pods; only the claim's ownership is kept right."""
+    live = world.owner.get("status", {})
+    generation = world.owner["metadata"].get("generation", 0)
+    conditions = [{**c, "observedGeneration": generation} for c in live.get("conditions", [])]
+    status = {**live, "observedGeneration": generation, "conditions": conditions}
+    found = world.related.get(_claim_key(world.owner))
+    actions = (_apply_claim(world, spec, 0),) if found is not None else ()
+    return Plan(status, actions)
+
+
+def _suspended(world: World, now: datetime) -> Plan:
+    """The pods go, after a checkpoint; the volume and everything on record stay."""
+    actions = (*stale_jobs(world, PREPARE, None), *stale_jobs(world, TRAIN, None))
+    running = [p for p in world.pods if p.get("status", {}).get("phase") == "Running"]
+    message = "suspended: the training pod writes a checkpoint and stops" if running else "suspended: no pod runs"
+    step = world.owner.get("status", {}).get("checkpoint", {}).get("step")
+    if step is not None and not running:
+        message = f"{message}; training resumes after step {step}"
+    own = (Condition("Training", "False", "Suspended", message),)
+    extra = progress_of(world)
+    return _told(world, Outcome("Suspended", message, own, suspended=True, extra=extra), now, actions)
+
+
+def _without_data(world: World, spec: FineTuneJobSpec, data: DataState, now: datetime) -> Plan:
+    """Model or rows are not known (yet), or cannot be used."""
+    outcome = Outcome(
+        reason=data.condition.reason,
+        message=data.condition.message,
+        own=(data.condition,),
+        stalled=data.stalled,
+        retryable=data.retryable,
+        suggestion=data.suggestion,
+        waiting_on=data.waiting_on,
+        drop=("completionTime",),
+    )
+    actions: tuple[Action, ...] = data.actions
+    with suppress(UnsupportedUriError):  # the condition says so
+        actions = (Apply(_config(world, spec, None)), *data.actions)
+    return _told(world, outcome, now, actions, look_again=data.look_again)
+
+
+def _refused(world: World, data: DataState, choice: TrainingChoice, why: tuple[str, str], now: datetime) -> Plan:
+    """No training pod is asked for that could not finish."""
+    message = f"{why[0]}; {why[1]}"
+    outcome = Outcome(
+        reason="DoesNotFit",
+        message=message,
+        own=(data.condition, Condition("Admitted", "False", "DoesNotFit", message)),
+        stalled=True,
+        suggestion=why[1],
+        data=data,
+        choice=choice,
+    )
+    return _told(world, outcome, now, data.actions)
+
+
+def _missing_class(world: World, spec: FineTuneJobSpec) -> Outcome | None:
+    key = _storage_class(spec)
+    if key is None or world.related.get(key) is not None or world.related.get(_claim_key(world.owner)) is not None:
+        return None
+    message = (
+        f"StorageClass {key.name} does not exist, so no volume can be made; create it, or set "
+        "checkpoints.storage.storageClassName to one that `kubectl get storageclass` lists"
+    )
+    own = (Condition("Admitted", "False", "StorageClassNotFound", message),)
+    return Outcome("StorageClassNotFound", message, own, waiting_on=(f"StorageClass {key.name}",))
+
+
+def _recorded_training(world: World) -> ResolvedTraining | None:
+    status = world.owner.get("status", {})
+    if "startTime" not in status:
+        return None
+    try:
+        return ResolvedTraining.model_validate(status.get("resolved", {}).get("training"))
+    except ValidationError:
+        return None
+
+
+def _identity(spec: FineTuneJobSpec, model: ResolvedModel, dataset: ResolvedDataset) -> Json:
+    written = spec.model_dump(by_alias=True, exclude_none=True, include={"objective", "method", "adapter", "training"})
+    return {**written, "model": model.digest, "rows": dataset.digest}
+
+
+def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
+    configs = {"prepare.json": prepare_config(spec, sequence_length(spec, None))}
+    if start is not None:
+        lineage = {"image": world.settings.images.trainer, "specHash": start.run}
+        configs["train.json"] = train_config(
+            spec,
+            start.choice.training,
+            device=start.choice.device,
+            model_digest=start.model.digest,
+            data_digest=start.dataset.digest,
+            run=start.run,
+            lineage=lineage,
+        )
+    scripts = {"inspect_model.py": script("inspect_model.py")}
+    return config_map(world.owner, configs, world.settings.progress_ca, scripts)
+
+
+def _apply_claim(world: World, spec: FineTuneJobSpec, size: int) -> Apply:
+    """The claim as a child only where it may go with its owner: weights that somebody serves are never deleted."""
+    wanted = claim(world.owner, spec, size)
+    found = world.related.get(_claim_key(world.owner))
+    if found is not None:
+        # What is bound stays bound, and a volume cannot shrink: only growth is ever asked for.
+        kept = {k: found["spec"][k] for k in ("accessModes", "storageClassName") if k in wanted["spec"]}
+        have, asked = (c["spec"]["resources"]["requests"]["storage"] for c in (found, wanted))
+        size_kept = asked if quantity(asked) > quantity(have) else have
+        wanted["spec"] = {**wanted["spec"], **kept, "resources": {"requests": {"storage": size_kept}}}
+    policy = spec.output.deletion_policy if spec.output else "Retain"
+    return Apply(wanted, owned=policy == "Delete" and not world.dependents)
+
+
+def _volume_size(start: Start) -> int:
+    """Bytes for the merged model and its draft, the checkpoints with optimizer state, and a model from the hub."""
+    adapter = dict(start.choice.memory.items)["adapter"]
+    keep = (start.spec.checkpoints.keep if start.spec.checkpoints else None) or 2
+    assert start.spec.model.uri is not None
+    fetched = start.model.weight_bytes if start.spec.model.uri.startswith("hf://") else 0
+    return int(2.2 * start.model.weight_bytes) + (keep + 2) * 3 * adapter + fetched + GIB
+
+
+def _training(world: World, start: Start, now: datetime) -> Plan:
+    name = train_name(world.owner, start.identity)
+    run = observe_run(world, start.spec, start.choice, name)
+    size = _volume_size(start)
+    standing: tuple[Action, ...] = (
+        Apply(_config(world, start.spec, start)),
+        _apply_claim(world, start.spec, size),
+        *stale_jobs(world, TRAIN, name),
+        *start.data.actions,
+    )
+    live = world.child("Job", name)
+    if run.phase == "Succeeded":
+        return _told(world, succeeded(world, start.data, start.choice, run, start.run), now, standing)
+    late = _deadline(world, start.spec, now)
+    if late is not None and late <= timedelta(0):
+        over = RunState("Failed", "DeadlineExceeded", "budget.deadline has passed", suggestion="raise budget.deadline")
+        return _told(world, failed(start.data, start.choice, over, now), now, (*standing, *_removal(live)))
+    if live is not None and run.phase != "Leaving" and (run.phase == "Lost" or _outdated(live, start.spec)):
+        again = replace(run, phase="Leaving", reason="Restarting", message=_why_again(run))
+        return _told(world, _under_way(world, start, again), now, (*standing, *_removal(live)))
+    if run.phase == "Failed":
+        ended = _removal(live) if run.reason == "OOMKilled" else ()
+        return _told(world, failed(start.data, start.choice, run, now), now, (*standing, *ended))
+    return _going_on(world, start, run, standing, late, now)
+
+
+def _why_again(run: RunState) -> str:
+    return run.message if run.phase == "Lost" else "the pod's part of spec has changed; a new pod resumes"
+
+
+def _removal(job: Json | None) -> tuple[Action, ...]:
+    if job is None or "deletionTimestamp" in job["metadata"]:
+        return ()
+    return (Delete(key_of(job), job["metadata"]["uid"], "Foreground"),)
+
+
+def _outdated(job: Json, spec: FineTuneJobSpec) -> bool:
+    told = job["metadata"].get("annotations", {}).get(TEMPLATE_HASH)
+    return bool(told) and told != changeable(spec)
+
+
+def _deadline(world: World, spec: FineTuneJobSpec, now: datetime) -> timedelta | None:
+    begun = world.owner.get("status", {}).get("startTime")
+    if begun is None or spec.budget is None or spec.budget.deadline is None:
+        return None
+    return datetime.fromisoformat(begun) + timedelta(seconds=seconds(spec.budget.deadline)) - now
+
+
+def _going_on(
+    world: World, start: Start, run: RunState, standing: tuple[Action, ...], late: timedelta | None, now: datetime
+) -> Plan:
+    first = "startTime" not in world.owner.get("status", {})
+    outcome = _under_way(world, start, run)
+    if first:
+        outcome = replace(outcome, extra={**outcome.extra, "startTime": rfc3339(now)})
+    actions = standing
+    if run.phase == "Absent":
+        actions = (*standing, Apply(_job(world, start)))
+    return _told(world, outcome, now, actions, look_again=late, status_first=first)
+
+
+def _job(world: World, start: Start) -> Json:
+    pod = TrainingPod(
+        image=world.settings.images.trainer,
+        accelerator=start.choice.accelerator,
+        memory_request=start.choice.memory.planned if start.choice.device == "CPU" else start.choice.memory_limit,
+        memory_limit=start.choice.memory_limit,
+        progress_url=world.settings.progress_url,
+    )
+    return train_job(world.owner, start.spec, train_name(world.owner, start.identity), pod)
+
+
+def _under_way(world: World, start: Start, run: RunState) -> Outcome:
+    """A run that has not ended: what it does, or what it waits for."""
+    reason, message, stuck = run.reason, run.message, run.reason in NEVER_STARTED
+    if start.choice.no_node is not None and run.phase in ("Absent", "Waiting"):
+        reason, message, stuck = "Unschedulable", start.choice.no_node, True
+    admitted = Condition("Admitted", "True", "Admitted", "the training pod may run")
+    if reason in ("Unschedulable", "Queued"):
+        admitted = Condition("Admitted", "False", reason, message)
+    going = run.phase == "Running"
+    training = Condition("Training", "True" if going else "False", reason, message)
+    waiting = () if going or stuck else (message,)
+    return Outcome(
+        reason="Training" if going else reason,
+        message=message,
+        own=(start.data.condition, admitted, training),
+        stalled=stuck,
+        retryable=stuck,
+        waiting_on=waiting,
+        data=start.data,
+        choice=start.choice,
+        run=run,
+        extra=progress_of(world) if going else {},
+        drop=("completionTime",),
+    )
+
+
+KIND_PLAN = KindPlan(kind=KIND.kind, plural=KIND.plural, needs=needs, refers_to=refers_to, plan=plan)

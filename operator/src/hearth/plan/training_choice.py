@@ -1,0 +1,148 @@
+"""Works out every hyper-parameter that the spec leaves open, and what the training pod runs on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hearth.api.base import Json, decimal, quantity
+from hearth.api.finetunejob import FineTuneJobSpec, Training
+from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
+from hearth.api.model_facts import ModelFacts
+from hearth.api.shapes import Accelerator
+from hearth.plan.gpus import fits, gpu_nodes, why_unschedulable
+from hearth.plan.memory import visible_gpu_memory
+from hearth.plan.training_memory import SPARE, Shape, TrainingMemoryPlan, largest_micro_batch, plan_training, refusal
+from hearth.render.gpu import resource_name
+
+DEFAULT_SEQUENCE = 2048
+DEFAULT_BATCH = 16
+DEFAULT_EPOCHS = 3
+MOST_ROWS_AT_ONCE = {"CPU": 4, "GPU": 16}
+"""On CPU more rows at once are not faster, and their activations no longer fit the caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingChoice:
+    """What the training pod will do and on what. `refusal`: why it cannot fit, and the smallest change."""
+
+    training: ResolvedTraining
+    accelerator: Accelerator
+    device: Literal["CPU", "GPU"]
+    memory: TrainingMemoryPlan
+    available: int | None
+    refusal: tuple[str, str] | None
+    no_node: str | None
+    """Why no node could take the pod; it waits then."""
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes that a CPU pod may use; beside a GPU, room for the weights on their way to it."""
+        if self.device == "CPU":
+            return min(int(self.memory.planned * SPARE["CPU"]), self.available or 2**63)
+        weights = dict(self.memory.items)["weights"]
+        return int(2 * weights) + 4 * 2**30
+
+
+def choose_accelerator(spec: FineTuneJobSpec, nodes: Sequence[Json]) -> Accelerator:
+    """The accelerator of the spec; where it names no count, one GPU if a node offers any, else the CPU."""
+    wanted = spec.accelerator or Accelerator()
+    if wanted.count is not None:
+        return wanted
+    asks = wanted.min_memory or wanted.products or wanted.min_compute_capability
+    count = 1 if asks or gpu_nodes(nodes, resource_name(wanted)) else 0
+    return wanted.model_copy(update={"count": count})
+
+
+def available_memory(spec: FineTuneJobSpec, accelerator: Accelerator, nodes: Sequence[Json]) -> int | None:
+    """Bytes that one GPU of the fitting nodes offers, or that a CPU pod may have; None where nothing says."""
+    if accelerator.count:
+        usable = [n for n in gpu_nodes(nodes, resource_name(accelerator)) if fits(accelerator, n)]
+        sizes = [visible_gpu_memory(n.memory_mib) for n in usable if n.memory_mib is not None]
+        return max(sizes, default=None)
+    overrides = spec.pod_overrides.resources if spec.pod_overrides else None
+    limit = (overrides.limits or {}).get("memory") if overrides else None
+    if limit is not None:
+        return int(quantity(limit))
+    allocatable = [n.get("status", {}).get("allocatable", {}).get("memory") for n in nodes]
+    return max((int(quantity(a)) for a in allocatable if a is not None), default=None)
+
+
+def total_steps(training: Training, rows: int, batch: int, micro: int) -> int:
+    """Optimizer steps, as transformers counts them: a last, smaller batch counts."""
+    if training.max_steps is not None:
+        return training.max_steps
+    passes = math.ceil(rows / micro)
+    return max(1, math.ceil(passes / (batch // micro))) * (training.epochs or DEFAULT_EPOCHS)
+
+
+def choose(
+    spec: FineTuneJobSpec,
+    facts: ModelFacts,
+    dataset: ResolvedDataset,
+    nodes: Sequence[Json],
+    recorded: ResolvedTraining | None,
+) -> TrainingChoice:
+    """The whole choice. What was recorded at the start stays: a resumed run must see its rows in the same batches."""
+    accelerator = choose_accelerator(spec, nodes)
+    device: Literal["CPU", "GPU"] = "GPU" if accelerator.count else "CPU"
+    available = available_memory(spec, accelerator, nodes)
+    training = recorded or _resolve(spec, facts, dataset, device, available)
+    shape = _shape(spec, training, dataset)
+    return TrainingChoice(
+        training=training,
+        accelerator=accelerator,
+        device=device,
+        memory=plan_training(facts, shape, device),
+        available=available,
+        refusal=refusal(facts, shape, device, available),
+        no_node=why_unschedulable(accelerator, nodes),
+    )
+
+
+def sequence_length(spec: FineTuneJobSpec, facts: ModelFacts | None) -> int:
+    """Longest row in tokens."""
+    wanted = (spec.training.max_sequence_length if spec.training else None) or DEFAULT_SEQUENCE
+    return min(wanted, facts.max_position_embeddings) if facts is not None else wanted
+
+
+def _shape(spec: FineTuneJobSpec, training: ResolvedTraining, dataset: ResolvedDataset) -> Shape:
+    packed = bool(spec.training and spec.training.packing)
+    tokens = training.max_sequence_length if packed else min(training.max_sequence_length, dataset.longest_row)
+    return Shape(
+        training.micro_batch_size, max(tokens, 1), training.rank, training.precision, training.gradient_checkpointing
+    )
+
+
+def _resolve(
+    spec: FineTuneJobSpec,
+    facts: ModelFacts,
+    dataset: ResolvedDataset,
+    device: Literal["CPU", "GPU"],
+    available: int | None,
+) -> ResolvedTraining:
+    written = spec.training or Training()
+    rank = (spec.adapter.rank if spec.adapter else None) or 16
+    batch = written.global_batch_size or written.micro_batch_size or DEFAULT_BATCH
+    checkpointing = written.gradient_checkpointing
+    draft = ResolvedTraining(
+        rank=rank,
+        alpha=(spec.adapter.alpha if spec.adapter else None) or 2 * rank,
+        learning_rate=f"{decimal(written.learning_rate or '2e-4'):g}",
+        total_steps=0,
+        global_batch_size=batch,
+        micro_batch_size=written.micro_batch_size or 1,
+        max_sequence_length=sequence_length(spec, facts),
+        precision=written.precision or ("BF16" if device == "GPU" else "FP32"),
+        gradient_checkpointing=device == "GPU" if checkpointing is None else checkpointing,
+        seed=42 if written.seed is None else written.seed,
+        trainer=spec.trainer or "TRL",
+    )
+    micro = written.micro_batch_size
+    if micro is None:
+        most = math.gcd(batch, 2 ** int(math.log2(MOST_ROWS_AT_ONCE[device])))
+        micro = largest_micro_batch(facts, _shape(spec, draft, dataset), device, available, most)
+    steps = total_steps(written, dataset.train_rows, batch, micro)
+    return draft.model_copy(update={"micro_batch_size": micro, "total_steps": steps})

@@ -1,0 +1,228 @@
+"""Whether a FineTuneJob's model and rows can be used: sources first, then the Job that reads and checks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from hearth.api.base import Json
+from hearth.api.finetunejob import FineTuneJobSpec
+from hearth.api.finetunejob_status import Finding, ResolvedDataset
+from hearth.api.model_facts import ModelFacts, ResolvedModel
+from hearth.plan.conditions import Condition
+from hearth.plan.pod_trouble import result_of, trouble
+from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
+from hearth.render.labels import COMPONENT
+from hearth.render.names import digest8
+from hearth.render.sources import UnsupportedUriError
+from hearth.render.training_job import PREPARE, prepare_job, prepare_name
+
+TYPE = "DataReady"
+RETRY_AFTER = timedelta(minutes=5)
+"""When a check that failed for want of something outside, such as the hub, is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataState:
+    """The outcome. `model` and `dataset` are both there, or the condition says why they are not."""
+
+    condition: Condition
+    model: ResolvedModel | None = None
+    dataset: ResolvedDataset | None = None
+    stalled: bool = False
+    retryable: bool = False
+    suggestion: str = ""
+    waiting_on: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = ()
+    look_again: timedelta | None = None
+
+
+def sources(owner: Json, spec: FineTuneJobSpec) -> dict[ObjectKey, str | None]:
+    """The ConfigMaps and claims that the spec's URIs name; for a ConfigMap with the key that must be in it."""
+    namespace = owner["metadata"]["namespace"]
+    found: dict[ObjectKey, str | None] = {}
+    for uri in _uris(spec):
+        scheme, _, rest = uri.partition("://")
+        name, _, inside = rest.partition("/")
+        if scheme == "configMap":
+            found[ObjectKey("ConfigMap", namespace, name)] = inside or None
+        elif scheme == "pvc":
+            found[ObjectKey("PersistentVolumeClaim", namespace, name)] = None
+    return found
+
+
+def _uris(spec: FineTuneJobSpec) -> list[str]:
+    rows = [s.uri for s in (spec.dataset.train, spec.dataset.eval) if s is not None]
+    return [u for u in (spec.model.uri, *rows) if u is not None]
+
+
+def resolve_data(world: World, spec: FineTuneJobSpec, now: datetime) -> DataState:
+    """The state of model and rows in this world."""
+    recorded = _recorded(world)
+    if recorded is not None:
+        return recorded
+    missing = _missing(world, spec)
+    if missing is not None:
+        return missing
+    identity = _identity(world, spec)
+    name = prepare_name(world.owner, identity)
+    try:
+        job = prepare_job(world.owner, spec, name, world.settings.images.trainer)
+    except UnsupportedUriError as error:
+        return DataState(Condition(TYPE, "False", "InvalidUri", str(error)), stalled=True)
+    return _checked(world, spec, job, now)
+
+
+def stale_jobs(world: World, component: str, keep: str | None) -> tuple[Action, ...]:
+    """Deletions of a component's Jobs other than `keep`."""
+    return tuple(
+        Delete(key_of(c), c["metadata"]["uid"], "Foreground")
+        for c in world.children
+        if c["kind"] == "Job"
+        and _component(c) == component
+        and c["metadata"]["name"] != keep
+        and "deletionTimestamp" not in c["metadata"]
+    )
+
+
+def _component(job: Json) -> str | None:
+    labels: Json = job["spec"].get("template", {}).get("metadata", {}).get("labels", {})
+    return labels.get(COMPONENT)
+
+
+def _recorded(world: World) -> DataState | None:
+    """What was found before the start, which nothing may change afterwards."""
+    status = world.owner.get("status", {})
+    resolved = status.get("resolved", {})
+    if "startTime" not in status or "model" not in resolved or "dataset" not in resolved:
+        return None
+    try:
+        model = ResolvedModel.model_validate(resolved["model"])
+        dataset = ResolvedDataset.model_validate(resolved["dataset"])
+    except ValidationError:
+        return None
+    return _ready(model, dataset)
+
+
+def _ready(model: ResolvedModel, dataset: ResolvedDataset) -> DataState:
+    counted = "".join(f"; {f.count} {_NAMES.get(f.check, f.check)}" for f in dataset.findings or [])
+    message = (
+        f"{dataset.train_rows} rows to learn from and {dataset.eval_rows} held out "
+        f"({dataset.format}, {dataset.train_tokens} tokens, the longest row {dataset.longest_row}){counted}"
+    )
+    return DataState(Condition(TYPE, "True", "Checked", message), model, dataset)
+
+
+_NAMES = {
+    "duplicates": "duplicate rows",
+    "tooLong": "rows longer than the context are left out",
+    "emptyTargets": "rows without a target are left out",
+    "leakage": "held-out prompts are in the training rows too",
+}
+
+
+def _missing(world: World, spec: FineTuneJobSpec) -> DataState | None:
+    for key, inside in sorted(sources(world.owner, spec).items()):
+        found = world.related.get(key)
+        what = f"{key.kind} {key.name}"
+        if found is None:
+            message = f"{what} does not exist in namespace {key.namespace}; create it and the job goes on by itself"
+            return _waiting("SourceNotFound", message, what)
+        held = sorted({**found.get("data", {}), **found.get("binaryData", {})})
+        if inside is not None and inside not in held:
+            message = f"{what} has no key {inside}; it has: {', '.join(held[:8]) or 'none'}"
+            return _waiting("SourceNotFound", message, f"{what} key {inside}")
+    return None
+
+
+def _waiting(reason: str, message: str, on: str, actions: tuple[Action, ...] = ()) -> DataState:
+    return DataState(Condition(TYPE, "False", reason, message), waiting_on=(on,), actions=actions)
+
+
+def _identity(world: World, spec: FineTuneJobSpec) -> Json:
+    """What the check depends on. The contents of ConfigMaps are part of it: mended rows are checked anew."""
+    contents = {
+        key.name: digest8([found.get("data", {}), found.get("binaryData", {})])
+        for key in sources(world.owner, spec)
+        if key.kind == "ConfigMap" and (found := world.related.get(key)) is not None
+    }
+    return {
+        "model": spec.model.model_dump(by_alias=True, exclude_none=True),
+        "dataset": spec.dataset.model_dump(by_alias=True, exclude_none=True),
+        "length": spec.training.max_sequence_length if spec.training else None,
+        "contents": contents,
+    }
+
+
+def _checked(world: World, spec: FineTuneJobSpec, job: Json, now: datetime) -> DataState:
+    name = job["metadata"]["name"]
+    live = world.child("Job", name)
+    actions = stale_jobs(world, PREPARE, name) + (() if live else (Apply(job),))
+    pods = sorted(
+        world.pods_labelled("batch.kubernetes.io/job-name", name),
+        key=lambda p: str(p["metadata"].get("creationTimestamp", "")),
+        reverse=True,
+    )
+    for pod in pods:
+        facts, rows = result_of(pod, "inspect"), result_of(pod, PREPARE)
+        if facts and "facts" in facts and rows and "result" in rows:
+            return _from_results(spec, facts["facts"], rows["result"], actions)
+        error = next((r["error"] for r in (facts, rows) if r and "error" in r), None)
+        if error is not None and _failed_at(live) is not None:
+            return _failed(live, error, actions, now)
+    found = trouble(pods)
+    if found is not None and found.reason in ("ImagePullFailed", "ContainerNotStarted", "VolumeMissing"):
+        condition = Condition(TYPE, "False", found.reason, found.message)
+        return DataState(condition, stalled=True, retryable=True, actions=actions)
+    if _failed_at(live) is not None:
+        message = found.message if found else f"Job {name} failed and its pods left no message"
+        reason = found.reason if found else "CheckFailed"
+        return _failed(live, {"class": reason, "message": message, "retryable": True}, actions, now)
+    return _waiting("Checking", "reading the model's facts and checking the rows", f"Job {name}", actions)
+
+
+def _from_results(spec: FineTuneJobSpec, facts: Json, result: Json, actions: tuple[Action, ...]) -> DataState:
+    try:
+        model = ResolvedModel(**ModelFacts.model_validate(facts).model_dump() | {"source": spec.model.uri or ""})
+        dataset = ResolvedDataset(
+            format=result["format"],
+            digest=result["digest"],
+            train_rows=result["trainRows"],
+            eval_rows=result["evalRows"],
+            train_tokens=result["trainTokens"],
+            longest_row=result["longestRow"],
+            longest_target=result["longestTarget"],
+            findings=[Finding.model_validate(f) for f in result["findings"]] or None,
+        )
+    except (ValidationError, KeyError) as error:
+        message = f"the trainer image left a result that this operator does not understand: {str(error)[:300]}"
+        return DataState(Condition(TYPE, "False", "ResultUnreadable", message), stalled=True, actions=actions)
+    state = _ready(model, dataset)
+    return DataState(state.condition, model, dataset, actions=actions)
+
+
+def _failed_at(job: Json | None) -> datetime | None:
+    for condition in (job or {}).get("status", {}).get("conditions", []):
+        if condition["type"] in ("Failed", "FailureTarget") and condition["status"] == "True":
+            return datetime.fromisoformat(condition["lastTransitionTime"])
+    return None
+
+
+def _failed(live: Json | None, error: Json, actions: tuple[Action, ...], now: datetime) -> DataState:
+    retryable = error.get("retryable", error["class"] in ("HubUnreachable", "SourceUnavailable"))
+    since = _failed_at(live)
+    look_again = None
+    if retryable and live is not None and since is not None:
+        left = since + RETRY_AFTER - now
+        if left <= timedelta(0):
+            actions = (*actions, Delete(key_of(live), live["metadata"]["uid"]))
+        else:
+            look_again = left
+    suggestion = error.get("suggestion", "")
+    message = f"{error['message']}; {suggestion}" if suggestion else error["message"]
+    condition = Condition(TYPE, "False", error["class"], message)
+    return DataState(
+        condition, stalled=True, retryable=retryable, suggestion=suggestion, actions=actions, look_again=look_again
+    )

@@ -1,0 +1,109 @@
+"""The end of a FineTuneJob: what the training Job left behind, judged and put on record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from hearth.api.base import Json
+from hearth.plan.conditions import Condition, rfc3339
+from hearth.plan.finetunejob_status import Outcome
+from hearth.plan.training_choice import TrainingChoice
+from hearth.plan.training_data import DataState
+from hearth.plan.training_run import RunState
+from hearth.plan.world import World
+from hearth.render.training_job import claim_name
+
+
+def succeeded(world: World, data: DataState, choice: TrainingChoice, run: RunState, spec_hash: str) -> Outcome:
+    """Training ended well. With a gate that was not met the job has failed all the same; its artifacts stay."""
+    assert run.result is not None
+    result = run.result
+    extra = _record(world, data, choice, run, result, spec_hash)
+    gate = result.get("gate")
+    told = _figures(result["evaluation"])
+    own = (
+        data.condition,
+        Condition("Admitted", "True", "Admitted", "the training pod may run"),
+        Condition("Training", "True", "Finished", f"{result['step']} of {result['totalSteps']} steps"),
+        Condition("Evaluated", "True", "Measured", told),
+        Condition("Exported", "True", "Published", ", ".join(a["uri"] for a in extra["artifacts"])),
+    )
+    if gate is not None and not gate["passed"]:
+        message = f"the gate was not met: {gate['reason']}; the artifacts are kept, and served only by their digest"
+        suggestion = "train longer or on more rows in a new FineTuneJob, or lower the gate there"
+        return Outcome(
+            "GateNotMet",
+            message,
+            own,
+            stalled=True,
+            suggestion=suggestion,
+            data=data,
+            choice=choice,
+            run=run,
+            extra=extra,
+        )
+    best = extra["artifacts"][-1]
+    message = f"{best['kind']} model of {best['size'] / 1e6:.0f} MB at {best['uri']}; {told}"
+    return Outcome("Succeeded", message, own, done=True, data=data, choice=choice, run=run, extra=extra)
+
+
+def failed(data: DataState, choice: TrainingChoice, run: RunState, now: datetime) -> Outcome:
+    """Training ended badly, and another attempt would change nothing."""
+    message = f"{run.message}; {run.suggestion}" if run.suggestion else run.message
+    own = (data.condition, Condition("Training", "False", run.reason, message))
+    ended = rfc3339(run.at or now)
+    return Outcome(
+        reason=run.reason,
+        message=message,
+        own=own,
+        stalled=True,
+        suggestion=run.suggestion,
+        data=data,
+        choice=choice,
+        run=run,
+        extra={"completionTime": ended},
+    )
+
+
+def _record(world: World, data: DataState, choice: TrainingChoice, run: RunState, result: Json, spec_hash: str) -> Json:
+    assert data.model is not None
+    assert data.dataset is not None
+    claim = claim_name(world.owner)
+    artifacts = [
+        {"kind": a["kind"], "uri": f"pvc://{claim}/{a['path']}", "digest": a["digest"], "size": a["size"]}
+        for a in result["artifacts"]
+    ]
+    ended = rfc3339(run.at) if run.at is not None else world.owner["metadata"]["creationTimestamp"]
+    progress: Json = {"step": result["step"], "totalSteps": result["totalSteps"], "updatedAt": ended}
+    progress |= {key: result[key] for key in ("loss", "tokensPerSecond") if key in result}
+    memory: Json = {
+        "planned": choice.memory.planned,
+        "observedPeak": result["peakMemory"],
+        "items": [{"name": name, "bytes": size} for name, size in choice.memory.items],
+    }
+    if choice.available is not None:
+        memory["available"] = choice.available
+    extra: Json = {
+        "completionTime": ended,
+        "progress": progress,
+        "memory": memory,
+        "evaluation": result["evaluation"],
+        "artifacts": artifacts,
+        "lineage": {
+            "model": data.model.digest,
+            "dataset": data.dataset.digest,
+            "image": world.settings.images.trainer,
+            "seed": choice.training.seed,
+            "specHash": spec_hash,
+            "libraries": result["libraries"],
+        },
+    }
+    return extra | ({"gate": result["gate"]} if "gate" in result else {})
+
+
+def _figures(evaluation: list[Json]) -> str:
+    """`ExactMatch 0.9000 (base 0.0000), Loss 0.0312 (base 1.9000)`."""
+    base = {e["metric"]: e["value"] for e in evaluation if e["subject"] == "base"}
+    tuned = [(e["metric"], e["value"]) for e in evaluation if e["subject"] == "tuned"]
+    told = [f"{metric} {value}" + (f" (base {base[metric]})" if metric in base else "") for metric, value in tuned]
+    return ", ".join(told) or "no held-out rows to measure on"

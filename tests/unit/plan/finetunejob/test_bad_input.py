@@ -1,0 +1,193 @@
+"""One clear message for each thing that can be wrong, and a way back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+
+def fail(law: Any, part: str, code: int, kind: str, message: str, suggestion: str = "do this") -> None:
+    law.end(part, code=code, told={"error": {"class": kind, "message": message, "suggestion": suggestion}})
+    law.conclude(part, "Failed")
+    law.pass_time(11)
+    law.reconcile()
+
+
+def test_a_missing_config_map_is_named_and_waited_for(law: Any) -> None:
+    del law.others[("ConfigMap", "rows")]
+    law.reconcile()
+    assert law.condition("DataReady")["status"] == "False"
+    assert law.condition("DataReady")["reason"] == "SourceNotFound"
+    assert "ConfigMap rows does not exist in namespace law" in law.condition("Ready")["message"]
+    assert law.condition("Stalled")["status"] == "False"
+    law.provide_rows()
+    law.start()
+    assert law.condition("DataReady")["status"] == "True"
+
+
+def test_a_missing_key_is_told_with_the_keys_that_are_there(law: Any) -> None:
+    law.others[("ConfigMap", "rows")]["data"] = {"other.jsonl": ""}
+    law.reconcile()
+    assert law.condition("Ready")["message"] == "ConfigMap rows has no key train.jsonl; it has: other.jsonl"
+
+
+def test_a_missing_claim_is_named(law: Any) -> None:
+    law.edit(model={"uri": "pvc://weights/llama"})
+    law.reconcile()
+    assert "PersistentVolumeClaim weights does not exist" in law.condition("Ready")["message"]
+
+
+def test_a_broken_line_fails_the_job_and_mending_it_starts_the_check_again(law: Any) -> None:
+    law.reconcile()
+    first = law.job("prepare")["metadata"]["name"]
+    fail(law, "prepare", 65, "MalformedRow", "1 of 3 lines are broken: train.jsonl:2")
+    assert law.condition("DataReady")["reason"] == "MalformedRow"
+    assert law.condition("Stalled")["status"] == "True"
+    assert law.status["failure"]["class"] == "MalformedRow"
+    assert law.status["failure"]["retryable"] is False
+    law.provide_rows("mended")
+    law.reconcile()
+    assert law.job("prepare")["metadata"]["name"] != first
+    law.prepare()
+    law.pass_time(11)
+    law.reconcile()
+    assert law.job("train") is not None
+    assert "failure" not in law.status
+
+
+def test_an_unknown_model_path_is_told_from_the_inspection(law: Any) -> None:
+    law.reconcile()
+    pod = law.pod("prepare", phase="Failed")
+    error = {"class": "ModelNotFound", "message": "/model/nowhere does not exist", "suggestion": "correct the path"}
+    ended = {"exitCode": 66, "message": json.dumps({"error": error})}
+    pod["status"]["initContainerStatuses"] = [{"name": "inspect", "state": {"terminated": ended}}]
+    law.conclude("prepare", "Failed")
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "ModelNotFound"
+    assert law.job("train") is None
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_again_later(law: Any) -> None:
+    law.reconcile()
+    fail(law, "prepare", 69, "HubUnreachable", "no route")
+    assert law.status["failure"]["retryable"] is True
+    assert law.reconcile().look_again is not None
+    law.pass_time(301)
+    law.reconcile()
+    assert law.job("prepare") is None
+    law.reconcile()
+    assert law.job("prepare") is not None
+
+
+def test_a_missing_storage_class_is_named_before_a_volume_is_asked_for(law: Any) -> None:
+    law.edit(checkpoints={"storage": {"storageClassName": "fast"}})
+    law.reconcile()
+    law.prepare()
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "StorageClassNotFound"
+    assert ("PersistentVolumeClaim", "court-artifacts") not in law.children
+    law.others[("StorageClass", "fast")] = {"metadata": {"name": "fast"}}
+    law.reconcile()
+    assert law.children[("PersistentVolumeClaim", "court-artifacts")]["spec"]["storageClassName"] == "fast"
+    assert law.job("train") is not None
+
+
+def test_a_gpu_where_there_is_none_is_told_with_what_the_nodes_have(law: Any) -> None:
+    law.edit(accelerator={"count": 1, "minMemory": "24G"})
+    law.start()
+    assert law.condition("Admitted")["status"] == "False"
+    assert law.condition("Ready")["reason"] == "Unschedulable"
+    assert "no node offers nvidia.com/gpu" in law.condition("Ready")["message"]
+
+
+def test_an_image_that_cannot_be_pulled_is_told_and_recovers(law: Any) -> None:
+    law.start()
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "manifest unknown"}}
+    pod = law.pod("train", phase="Pending", containerStatuses=[{"name": "train", "image": "trainer", "state": waiting}])
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "ImagePullFailed"
+    assert "manifest unknown" in law.condition("Ready")["message"]
+    pod["status"] = {"phase": "Running"}
+    law.reconcile()
+    assert law.condition("Training")["status"] == "True"
+    assert "failure" not in law.status
+
+
+def test_a_trainer_killed_for_memory_is_not_tried_again_and_the_plan_stands_beside_it(law: Any) -> None:
+    law.run()
+    law.pods = []
+    law.end("train", code=137, reason="OOMKilled")
+    law.pass_time(11)
+    law.reconcile()
+    ready = law.condition("Ready")
+    assert ready["reason"] == "OOMKilled"
+    assert "planned were" in ready["message"]
+    assert "activations" in ready["message"]
+    assert law.job("train") is None
+    law.pass_time(60)
+    law.reconcile()
+    assert law.job("train") is None
+    assert law.condition("Ready")["reason"] == "OOMKilled"
+
+
+def test_after_an_out_of_memory_more_memory_resumes_the_job(law: Any) -> None:
+    law.run()
+    law.pods = []
+    law.end("train", code=137, reason="OOMKilled")
+    law.pass_time(11)
+    law.reconcile()
+    law.pods = []
+    law.edit(podOverrides={"resources": {"limits": {"memory": "12Gi"}}})
+    law.reconcile()
+    assert law.job("train") is not None
+    assert "completionTime" not in law.status
+    assert "failure" not in law.status
+
+
+def test_an_allocator_that_gives_up_counts_as_out_of_memory(law: Any) -> None:
+    law.run()
+    law.pods = []
+    law.end("train", code=137, told={"error": {"class": "OutOfMemory", "message": "CUDA out of memory"}})
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "OOMKilled"
+    assert "CUDA out of memory" in law.condition("Ready")["message"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(73, "DiskFull"), (64, "LossDiverged"), (65, "DataChanged"), (66, "ModelUnreadable")]
+)
+def test_a_deterministic_failure_is_told_in_the_trainers_words(law: Any, code: int, kind: str) -> None:
+    law.run()
+    law.pods = []
+    fail(law, "train", code, kind, "what happened")
+    assert law.condition("Ready")["reason"] == kind
+    assert law.condition("Ready")["message"] == "what happened; do this"
+    assert law.condition("Stalled")["status"] == "True"
+    assert law.status["completionTime"]
+
+
+def test_a_plan_that_cannot_fit_is_refused_with_numbers_and_a_change_that_fits(law: Any) -> None:
+    law.nodes = [{"metadata": {"name": "small"}, "status": {"allocatable": {"memory": "2Gi"}}}]
+    law.edit(training={"microBatchSize": 8})
+    law.reconcile()
+    law.prepare()
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "DoesNotFit"
+    assert law.condition("Admitted")["status"] == "False"
+    assert "but the pod can have 2.0 GiB" in law.condition("Ready")["message"]
+    assert law.status["failure"]["suggestion"].startswith("set training.microBatchSize: ")
+    assert law.job("train") is None
+
+
+def test_a_spec_that_bypassed_admission_is_stalled_with_the_same_message(law: Any) -> None:
+    law.edit(accelerator={"count": 4})
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "InvalidSpec"
+    assert "training runs in one process" in law.condition("Ready")["message"]

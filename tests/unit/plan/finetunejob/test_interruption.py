@@ -1,0 +1,133 @@
+"""Pods go; training goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hearth.render.training_job import TEMPLATE_HASH
+
+
+def test_an_interrupted_pod_is_followed_by_one_that_resumes(law: Any) -> None:
+    law.run()
+    law.pods = []
+    law.end("train", code=75)
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "Resuming"
+    assert law.condition("Stalled")["status"] == "False"
+    assert law.status["interruptions"] == 1
+    assert law.status["attempt"] == 1
+
+
+def test_an_interruption_is_no_failed_attempt_but_a_kill_is(law: Any) -> None:
+    law.run()
+    law.pods = []
+    law.end("train", code=75)
+    law.end("train", code=137)
+    law.pass_time(11)
+    law.reconcile()
+    assert (law.status["attempt"], law.status["interruptions"]) == (2, 1)
+
+
+def test_a_suspended_job_keeps_its_volume_and_its_checkpoint(law: Any) -> None:
+    law.run()
+    law.progress = {"receivedAt": law.now.isoformat(), "metrics": {"step": "12", "checkpoint_step": "10"}}
+    law.reconcile()
+    law.edit(suspend=True)
+    law.reconcile()
+    assert "deletionTimestamp" in law.job("train")["metadata"]
+    law.pods = []
+    law.children.pop(("Job", law.job("train")["metadata"]["name"]))
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "Suspended"
+    assert law.condition("Stalled")["status"] == "False"
+    assert law.status["checkpoint"]["step"] == 10
+    assert "resumes after step 10" in law.condition("Ready")["message"]
+    assert ("PersistentVolumeClaim", "court-artifacts") in law.children
+
+
+def test_a_job_taken_up_again_trains_with_the_same_batches(law: Any) -> None:
+    law.run()
+    before = law.status["resolved"]["training"]
+    config = law.children[("ConfigMap", "court-train")]["data"]["train.json"]
+    name = law.job("train")["metadata"]["name"]
+    law.edit(suspend=True)
+    law.pods = [p for p in law.pods if p["metadata"]["labels"]["hearth.dev/component"] != "train"]
+    law.reconcile()
+    assert law.job("train") is None
+    # A larger node must not lead to larger batches in the middle of a run.
+    law.nodes = [{"metadata": {"name": "big"}, "status": {"allocatable": {"memory": "640Gi"}}}]
+    law.edit(suspend=False)
+    law.reconcile()
+    assert law.job("train")["metadata"]["name"] == name
+    assert law.status["resolved"]["training"] == before
+    assert law.children[("ConfigMap", "court-train")]["data"]["train.json"] == config
+
+
+def test_a_pod_is_not_replaced_while_the_old_one_still_saves(law: Any) -> None:
+    law.run()
+    law.edit(suspend=True)
+    law.reconcile()
+    law.edit(suspend=False)
+    law.reconcile()
+    assert "deletionTimestamp" in law.job("train")["metadata"]
+    assert law.condition("Ready")["reason"] == "Stopping"
+
+
+def test_more_memory_for_the_pod_makes_a_new_pod_that_resumes(law: Any) -> None:
+    law.run()
+    before = law.job("train")["metadata"]["annotations"][TEMPLATE_HASH]
+    law.edit(podOverrides={"resources": {"limits": {"memory": "12Gi"}}})
+    law.reconcile()
+    law.pods = []
+    law.children.pop(("Job", law.job("train")["metadata"]["name"]))
+    law.reconcile()
+    assert law.job("train")["metadata"]["annotations"][TEMPLATE_HASH] != before
+    assert law.job("train")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "12Gi"
+
+
+def test_a_new_trainer_image_does_not_disturb_a_running_job(law: Any) -> None:
+    law.run()
+    made = law.reconcile()
+    assert not [a for a in made.actions if getattr(a, "obj", {}).get("kind") == "Job"]
+
+
+def test_a_queued_job_waits_to_be_admitted(law: Any) -> None:
+    law.edit(scheduling={"queueName": "team-a"})
+    law.start()
+    job = law.job("train")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert job["spec"]["suspend"] is True
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Admitted")["reason"] == "Queued"
+    assert law.status["pending"]["waitingOn"] == ["waits in queue team-a to be admitted by Kueue"]
+    job["spec"]["suspend"] = False
+    law.pod("train", phase="Running")
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Admitted")["status"] == "True"
+    assert law.condition("Training")["status"] == "True"
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_weights_go_with_the_job_only_if_asked_for_and_nobody_serves_them(law: Any, policy: str) -> None:
+    law.edit(output={"deletionPolicy": policy})
+    law.start()
+    key = ("PersistentVolumeClaim", "court-artifacts")
+    assert (key in law.ownerless) == (policy == "Retain")
+    law.dependents = [{"kind": "LLMService", "metadata": {"name": "assistant", "namespace": "law"}}]
+    law.reconcile()
+    assert key in law.ownerless
+
+
+def test_the_deadline_counts_from_the_first_start(law: Any) -> None:
+    law.edit(budget={"deadline": "1h"})
+    law.run()
+    law.pass_time(3000)
+    assert law.reconcile().look_again.total_seconds() < 600
+    law.pass_time(700)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "DeadlineExceeded"
+    assert law.condition("Stalled")["status"] == "True"
