@@ -52,7 +52,7 @@ def _ensure(module: ToolModule, names: list[str], progress: Progress) -> None:
     if all((folder / name).exists() for name in names):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_suffix(".lock")):
+    with _locked(folder.parent / f"{folder.name}.lock"):
         # Another process may have built them while this one waited for the lock.
         absent = [name for name in names if not (folder / name).exists()]
         if absent:
@@ -67,7 +67,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _build(module: ToolModule, names: list[str], folder: Path, progress: Progress) -> None:
-    _require_go()
+    if problem := go_problem():
+        raise ClusterError(f"{problem}; install it from https://go.dev/dl")
     tools_dir = source_dir() / "tools"
     packages = [module.packages[name] for name in names]
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
@@ -119,15 +120,12 @@ def _run_go(command: list[str], folder: Path, advance: object) -> None:
         raise ClusterError(f"`go build` in {folder} failed:\n" + "\n".join(lines[-15:]))
 
 
-def _require_go() -> None:
+def go_problem() -> str | None:
+    """What is wrong with the Go toolchain, or None."""
     if shutil.which("go") is None:
-        raise ClusterError(
-            "Go is missing: the cluster's programs are built from source; install it from https://go.dev/dl"
-        )
+        return "Go is missing: the cluster's programs are built from source"
     text = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True, cwd="/").stdout
     found = re.match(r"go(\d+)\.(\d+)", text)
     if found is None or (int(found[1]), int(found[2])) < MINIMUM_GO:
-        wanted = ".".join(map(str, MINIMUM_GO))
-        raise ClusterError(
-            f"Go {text.strip()} is too old: {wanted} or newer is needed; install it from https://go.dev/dl"
-        )
+        return f"Go {text.strip()} is too old: {'.'.join(map(str, MINIMUM_GO))} or newer is needed"
+    return None

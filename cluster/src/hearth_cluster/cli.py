@@ -8,61 +8,82 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
-from hearth_cluster import binaries, loopback
+from hearth_cluster import binaries, gpus, lifecycle, native, preflight
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.fakenodes import read_groups
 from hearth_cluster.images import images
-from hearth_cluster.processes import Supervisor
 from hearth_cluster.progress import Progress
-from hearth_cluster.state import ClusterState, all_clusters
+from hearth_cluster.state import ClusterState
+from hearth_cluster.status import table
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 commands.command()(images)
 
 Name = Annotated[str, typer.Option("--name", help="which cluster; several may be up side by side")]
+Profile = Annotated[str, typer.Option(help="node, or control-plane: no node, but up in seconds and without root")]
 
 
 @commands.command()
-def up(name: Name = "hearth", profile: str = loopback.PROFILE) -> None:
+def up(
+    name: Name = "hearth",
+    profile: Profile = native.PROFILE,
+    provider: Annotated[str, typer.Option(help="auto, kind or native: what makes the node")] = "auto",
+) -> None:
     """Bring a cluster up, or back up: whatever of it does not run is started."""
-    if profile != loopback.PROFILE:
-        raise ClusterError(f"profile {profile!r} is unknown; known: {loopback.PROFILE}")
-    cluster = loopback.up(ClusterState(name), Progress())
+    cluster = lifecycle.up(ClusterState(name), Progress(), profile=profile, provider=provider)
     Console(stderr=True).print(f"cluster {name} is up: export KUBECONFIG={cluster.kubeconfig}", soft_wrap=True)
 
 
 @commands.command()
 def down(name: Name = "hearth") -> None:
-    """Remove a cluster with everything it started."""
-    state = ClusterState(name)
-    if state.exists():
-        loopback.down(state)
+    """Remove a cluster with everything it started; images and binaries stay in the cache."""
+    lifecycle.down(ClusterState(name), Progress())
 
 
 @commands.command()
 def status() -> None:
     """Show the clusters of this machine and their components."""
-    table = Table("cluster", "profile", "component", "state", "log", box=None)
-    for state in all_clusters():
-        supervisor = Supervisor(state.folder)
-        profile = str(state.settings().get("profile", "?"))
-        for component in supervisor.names():
-            running = "running" if supervisor.running(component) else "[red]ended[/red]"
-            table.add_row(state.name, profile, component, running, str(supervisor.log(component)))
-    Console().print(table if table.row_count else "no cluster is up")
+    Console().print(table())
 
 
 @commands.command()
 def env(name: Name = "hearth") -> None:
-    """Print shell exports: eval "$(hearth-cluster env)"."""
+    """Print shell exports of KUBECONFIG and PATH: eval "$(hearth-cluster env)"."""
     state = _existing(name)
-    folders = dict.fromkeys(str(binaries.tool(program).parent) for program in ("kubectl",))
+    folders = dict.fromkeys(str(path.parent) for path in binaries.tools(["kubectl", "helm"], Progress()).values())
     typer.echo(f"export KUBECONFIG={shlex.quote(str(state.kubeconfig))}")
     typer.echo(f"export PATH={shlex.quote(':'.join(folders))}:$PATH")
+
+
+@commands.command("preflight")
+def check_machine(
+    profile: Profile = native.PROFILE,
+    fix: Annotated[bool, typer.Option("--fix", help="install missing packages with apt-get (root)")] = False,
+) -> None:
+    """Say what this machine lacks for a cluster: everything at once, with what mends it."""
+    found = preflight.problems(profile)
+    if fix and found:
+        with Progress().step("installing packages"):
+            preflight.fix(found)
+        found = preflight.problems(profile)
+    if found:
+        raise ClusterError(preflight.explain(found))
+    typer.echo("this machine is ready for a cluster")
+
+
+@commands.command("gpus")
+def advertise_gpus(
+    count: Annotated[int, typer.Argument(min=0, max=1000, help="how many; 0 takes them away")],
+    name: Name = "hearth",
+    product: Annotated[str | None, typer.Option(help="label the node as GPU Feature Discovery would")] = None,
+) -> None:
+    """Let the real node offer GPUs that it doesn't have, so that scarcity is tried with real pods."""
+    node = gpus.advertise(Cluster(_existing(name)), count, product)
+    typer.echo(f"node {node} offers {count} {gpus.RESOURCE}")
 
 
 @commands.command("fake-nodes")
@@ -88,9 +109,5 @@ def app() -> None:
     try:
         commands()
     except ClusterError as error:
-        Console(stderr=True).print(f"[bold red]error:[/bold red] {_escape(str(error))}", soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from None
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -148,14 +148,18 @@ def _flags(values: Mapping[str, str]) -> list[str]:
     return [f"--{name}={value}" for name, value in values.items()]
 
 
-def start(plane: ControlPlane, supervisor: Supervisor) -> None:
-    """Starts the four components, or those of them that don't run, and returns once the API server is ready.
-
-    The controller manager and the scheduler come after the API server's bootstrap roles: started earlier, the
-    controller manager exits because it may not read what it needs.
-    """
+def start_storage_and_api(plane: ControlPlane, supervisor: Supervisor) -> None:
+    """Starts etcd and the API server, or whichever of them does not run, without waiting for them."""
     supervisor.ensure(plane.etcd())
     supervisor.ensure(plane.api_server())
+
+
+def start_controllers(plane: ControlPlane, supervisor: Supervisor) -> None:
+    """Waits for the API server and starts the controller manager and the scheduler.
+
+    They come after the API server's bootstrap roles: started earlier, the controller manager exits because it may
+    not read what it needs.
+    """
     wait_for(plane.api_ready, "the API server to be ready", supervisor, ("etcd", "kube-apiserver"))
     supervisor.ensure(plane.controller_manager())
     supervisor.ensure(plane.scheduler())

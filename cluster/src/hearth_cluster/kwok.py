@@ -28,6 +28,7 @@ def component(binaries: Mapping[str, Path], kubeconfig: Path, stages: Path, pref
         f"--config={stages}",
         "--node-lease-duration-seconds=40",
         "--cidr=10.245.0.0/16",
-        "--node-ip=192.0.2.2",
+        # An address of TEST-NET-2 (RFC 5737): nothing answers there, as nothing runs on a fake node.
+        "--node-ip=198.51.100.2",
     ]
-    return Component("kwok", (*prefix, str(binaries["kwok"]), *flags))
+    return Component("kwok", (*prefix, str(binaries["kwok"]), *flags), files=(stages,))

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from hearth_cluster.addresses import ControlPlaneAddresses
-from hearth_cluster.processes import run_checked
+from hearth_cluster.processes import Command, run_checked
 
 
 def kubeadm_configuration(name: str, version: str, addresses: ControlPlaneAddresses, pki: Path) -> str:
@@ -36,8 +36,8 @@ def kubeadm_configuration(name: str, version: str, addresses: ControlPlaneAddres
 
 
 def _advertised(host: str) -> str:
-    """kubeadm refuses a loopback address here, so an address of TEST-NET-1 (RFC 5737) stands in for it."""
-    return "192.0.2.1" if host.startswith("127.") else host
+    """kubeadm refuses a loopback address here, so an address of TEST-NET-2 (RFC 5737) stands in for it."""
+    return "198.51.100.1" if host.startswith("127.") else host
 
 
 def ensure_pki(kubeadm: Path, configuration: str, folder: Path, host: str) -> None:
@@ -54,3 +54,12 @@ def ensure_pki(kubeadm: Path, configuration: str, folder: Path, host: str) -> No
         # The controller manager's and the scheduler's name the advertised address, where loopback has no listener.
         path.write_text(path.read_text().replace(f"https://{_advertised(host)}:", f"https://{host}:"))
     (folder / "pki.ready").touch()
+
+
+def ensure_user(kubeadm: Path, folder: Path, user: str, name: str) -> None:
+    """Writes `<name>.conf`, the kubeconfig of `user` with a certificate of its own, if it isn't there."""
+    path = folder / f"{name}.conf"
+    if not path.exists():
+        command: Command = [kubeadm, "kubeconfig", "user", "--config", folder / "kubeadm.yaml", "--client-name", user]
+        path.touch(mode=0o600)
+        path.write_text(run_checked(command))

@@ -7,6 +7,7 @@ and the boot id names one process for good, so nothing but a process of our own 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -15,9 +16,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from hearth_cluster.errors import ClusterError
+
+Command: TypeAlias = list[str | Path]
 
 STOP_SECONDS = 10.0
 """How long a process may take after SIGTERM before it is killed."""
@@ -73,6 +76,15 @@ class Component:
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str] | None = None
+    files: tuple[Path, ...] = ()
+    """Configuration it reads when it starts: a change of these means a new start."""
+
+    def fingerprint(self) -> str:
+        """Changes with the command line and with what the configuration files hold."""
+        digest = hashlib.sha256("\0".join(self.argv).encode())
+        for path in self.files:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
 
 
 class Supervisor:
@@ -101,11 +113,18 @@ class Supervisor:
         records = sorted(self._run.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
         return [record.stem for record in records]
 
+    def started(self, name: str) -> float | None:
+        """When the component was started, in seconds since the epoch; None if it wasn't."""
+        try:
+            return (self._run / f"{name}.json").stat().st_mtime
+        except FileNotFoundError:
+            return None
+
     def ensure(self, component: Component) -> bool:
-        """Makes the component run with exactly this command line. True if it had to be started."""
+        """Makes the component run with exactly this command line and configuration. True if it had to be started."""
         record = self._read(component.name)
         if record is not None and self.running(component.name):
-            if record["argv"] == list(component.argv):
+            if record["fingerprint"] == component.fingerprint():
                 return False
             self.stop([component.name])
         self._start(component)
@@ -129,7 +148,7 @@ class Supervisor:
         process.returncode = 0
         if identity is None:
             raise ClusterError(f"{component.name} ended at once:\n{self.tail(component.name)}")
-        record = {**asdict(identity), "argv": list(component.argv)}
+        record = {**asdict(identity), "argv": list(component.argv), "fingerprint": component.fingerprint()}
         path = self._run / f"{component.name}.json"
         path.with_suffix(".tmp").write_text(json.dumps(record))
         path.with_suffix(".tmp").rename(path)

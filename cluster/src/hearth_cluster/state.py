@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hearth_cluster.errors import ClusterError
 from hearth_cluster.paths import clusters_dir
 from hearth_cluster.processes import ProcessIdentity
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,22}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ClusterState:
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
             raise ClusterError(
-                f"{self.name!r} cannot name a cluster: lower-case letters, digits and '-', at most 40 characters"
+                f"{self.name!r} cannot name a cluster: lower-case letters, digits and '-', at most 24 characters"
             )
 
     @property
@@ -77,19 +77,26 @@ class ClusterState:
             return {}
         return found
 
-    def save_settings(self, settings: dict[str, Any]) -> None:
+    def update(self, **settings: Any) -> None:
+        """Records some settings; the others stay."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.folder / "cluster.json"
-        path.with_suffix(".tmp").write_text(json.dumps(settings, indent=2))
+        path.with_suffix(".tmp").write_text(json.dumps({**self.settings(), **settings}, indent=2))
         path.with_suffix(".tmp").rename(path)
+
+    def require_profile(self, profile: str) -> None:
+        """Raises ClusterError if the cluster is up with another profile."""
+        found = self.settings().get("profile", profile)
+        if found != profile:
+            raise ClusterError(
+                f"cluster {self.name!r} is up with the profile {found!r}, not {profile!r}; "
+                f"take it down (hearth-cluster down --name {self.name}) or choose another --name"
+            )
 
     def addresses(self) -> ControlPlaneAddresses | None:
         """The recorded addresses, so that a second `up` finds the cluster where the first one put it."""
         found = self.settings().get("addresses")
         return None if found is None else ControlPlaneAddresses(**found)
-
-    def set_addresses(self, addresses: ControlPlaneAddresses) -> None:
-        self.save_settings({**self.settings(), "addresses": asdict(addresses)})
 
     def owner(self) -> ProcessIdentity | None:
         """The process for whose lifetime the cluster was made, if it was made for one."""

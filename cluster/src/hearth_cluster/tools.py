@@ -100,6 +100,7 @@ MODULES: tuple[ToolModule, ...] = (
     ),
     _module("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     _module("helm3", "helm.sh/helm/v3", {"helm3": "helm.sh/helm/v3/cmd/helm"}),
+    _module("kind", "sigs.k8s.io/kind", {"kind": "sigs.k8s.io/kind"}),
     _module("kueue", "sigs.k8s.io/kueue", {"kueue": "sigs.k8s.io/kueue/cmd/kueue"}),
 )
 

@@ -49,6 +49,17 @@ def test_a_component_with_another_command_line_is_replaced(supervisor: Superviso
     supervisor.stop(["sleeper"])
 
 
+def test_a_component_with_another_configuration_is_started_anew(supervisor: Supervisor, tmp_path: Path) -> None:
+    configuration = tmp_path / "config"
+    configuration.write_text("a: 1")
+    component = Component("sleeper", ("/bin/sleep", "60"), files=(configuration,))
+    assert supervisor.ensure(component)
+    assert not supervisor.ensure(component)
+    configuration.write_text("a: 2")
+    assert supervisor.ensure(component)
+    supervisor.stop(["sleeper"])
+
+
 def test_a_stopped_component_leaves_no_process_and_no_record(supervisor: Supervisor) -> None:
     supervisor.ensure(SLEEP)
     identity = supervisor.identity("sleeper")

@@ -1,0 +1,69 @@
+"""Bringing clusters up and taking them down, whatever they are made of."""
+
+from __future__ import annotations
+
+from hearth_cluster import kind, loopback, native
+from hearth_cluster.cluster import Cluster
+from hearth_cluster.errors import ClusterError
+from hearth_cluster.progress import Progress
+from hearth_cluster.state import ClusterState, all_clusters
+
+PROFILES = (native.PROFILE, loopback.PROFILE)
+PROVIDERS = ("auto", kind.PROVIDER, native.PROVIDER)
+
+
+def up(state: ClusterState, progress: Progress, *, profile: str = native.PROFILE, provider: str = "auto") -> Cluster:
+    """Brings a cluster up, or back up. `provider` says what a node is made by; `auto` is kind where Docker answers.
+
+    Raises:
+        ClusterError: an unknown profile or provider, a machine that lacks something, or a component that failed.
+    """
+    if profile not in PROFILES:
+        raise ClusterError(f"profile {profile!r} is unknown; known: {', '.join(PROFILES)}")
+    if provider not in PROVIDERS:
+        raise ClusterError(f"provider {provider!r} is unknown; known: {', '.join(PROVIDERS)}")
+    if profile == loopback.PROFILE:
+        return loopback.up(state, progress)
+    if choose_provider(provider, state) == kind.PROVIDER:
+        return kind.up(state, progress)
+    return native.up(state, progress)
+
+
+def choose_provider(wanted: str, state: ClusterState) -> str:
+    """The provider that made the cluster, else the one wanted, else what the machine allows.
+
+    Raises:
+        ClusterError: the cluster was made by another provider than the one wanted.
+    """
+    made_by = state.settings().get("provider")
+    if made_by is not None and wanted not in ("auto", made_by):
+        raise ClusterError(f"cluster {state.name!r} was made by the provider {made_by!r}, not {wanted!r}")
+    if made_by is not None:
+        return str(made_by)
+    if wanted != "auto":
+        return wanted
+    return kind.PROVIDER if kind.available() else native.PROVIDER
+
+
+def down(state: ClusterState, progress: Progress) -> None:
+    """Removes a cluster with everything it started. One that is half there, or not at all, is no error."""
+    if not state.exists():
+        return
+    settings = state.settings()
+    if settings.get("provider") == kind.PROVIDER:
+        kind.down(state, progress)
+    elif settings.get("profile") == native.PROFILE:
+        native.down(state, progress)
+    else:
+        loopback.down(state)
+
+
+def reap() -> list[str]:
+    """Removes clusters whose owner is gone, such as those of a test run that was killed. Returns their names."""
+    gone = []
+    for state in all_clusters():
+        owner = state.owner()
+        if owner is not None and not owner.alive():
+            down(state, Progress())
+            gone.append(state.name)
+    return gone

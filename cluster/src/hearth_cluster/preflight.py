@@ -1,0 +1,172 @@
+"""What a machine must have before a cluster can come up: everything that is missing, at once, with what mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hearth_cluster import cgroups
+from hearth_cluster.binaries import go_problem
+from hearth_cluster.errors import ClusterError
+from hearth_cluster.paths import cache_dir
+
+# A program that must be found, by the Debian package that brings it.
+NODE_PACKAGES: dict[str, tuple[str, ...]] = {
+    "runc": ("runc",),
+    "iptables": ("iptables",),
+    "conntrack": ("conntrack",),
+    "iproute2": ("ip",),
+    "util-linux": ("nsenter", "losetup", "blkid"),
+    "mount": ("mount", "umount"),
+    "procps": ("sysctl",),
+    "xfsprogs": ("mkfs.xfs", "xfs_growfs"),
+    "containernetworking-plugins": (),
+}
+IMAGE_PACKAGES: dict[str, tuple[str, ...]] = {"buildah": ("buildah",), "mmdebstrap": ("mmdebstrap",)}
+
+_CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
+_CNI_PLUGINS = ("bridge", "host-local", "portmap", "loopback")
+_FILESYSTEMS = {"overlay": "overlay", "xfs": "xfs"}
+
+NODE_DISK_BYTES = 25 * 10**9
+"""Binaries 1 GB with 6 GB of build cache, images 5 GB stored and 8 GB unpacked, and some volumes."""
+NODE_MEMORY_BYTES = 6 * 2**30
+CONTROL_PLANE_DISK_BYTES = 8 * 10**9
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is missing."""
+
+    what: str
+    mend: str
+    """A command, where one does it; else what to do."""
+    package: str | None = None
+    """The Debian package that would bring it."""
+
+
+def problems(profile: str) -> list[Problem]:
+    """Everything this machine lacks for the profile."""
+    found = [*_go(), *_disk(CONTROL_PLANE_DISK_BYTES if profile == "control-plane" else NODE_DISK_BYTES)]
+    if profile != "control-plane":
+        found += [*_rights(), *_packages({**NODE_PACKAGES, **IMAGE_PACKAGES}), *_kernel(), *_memory()]
+    return found
+
+
+def require(profile: str) -> None:
+    """Raises ClusterError that lists every problem, if there is any."""
+    found = problems(profile)
+    if found:
+        raise ClusterError(explain(found))
+
+
+def explain(found: Iterable[Problem]) -> str:
+    """All problems as text; the packages among them in one command."""
+    listed = list(found)
+    lines = ["this machine is not ready for a cluster:"]
+    lines += [f"  - {problem.what}: {problem.mend}" for problem in listed if problem.package is None]
+    if packages := _packages_of(listed):
+        programs = "; ".join(problem.what for problem in listed if problem.package is not None)
+        lines.append(f"  - {programs}: apt-get install {' '.join(packages)}")
+        lines.append("on Debian and Ubuntu, as root, `hearth-cluster preflight --fix` installs them")
+    return "\n".join(lines)
+
+
+def fix(found: Iterable[Problem]) -> None:
+    """Installs the missing packages by apt-get.
+
+    Raises:
+        ClusterError: not root, no apt-get, or it failed.
+    """
+    packages = _packages_of(found)
+    if not packages:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise ClusterError(f"packages are installed on Debian and Ubuntu by root only; needed: {' '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"`{' '.join(command)}` failed:\n{done.stderr.strip()}")
+
+
+def cni_programs() -> Path:
+    """The folder with the CNI plugins; the first place to look if there is none."""
+    complete = [folder for folder in _CNI_FOLDERS if all((folder / name).exists() for name in _CNI_PLUGINS)]
+    return complete[0] if complete else _CNI_FOLDERS[0]
+
+
+def _packages_of(found: Iterable[Problem]) -> list[str]:
+    return sorted({problem.package for problem in found if problem.package is not None})
+
+
+def missing_programs(packages: dict[str, tuple[str, ...]], which: Callable[[str], object]) -> list[Problem]:
+    """Programs that `which` doesn't find, with the package of each."""
+    return [
+        Problem(f"{program} is missing", f"apt-get install {package}", package)
+        for package, programs in packages.items()
+        for program in programs
+        if not which(program)
+    ]
+
+
+def _packages(packages: dict[str, tuple[str, ...]]) -> list[Problem]:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    found = missing_programs(packages, lambda program: shutil.which(program, path=path))
+    if not all((cni_programs() / name).exists() for name in _CNI_PLUGINS):
+        package = "containernetworking-plugins"
+        found.append(Problem("the CNI plugins are missing", f"apt-get install {package}", package))
+    return found
+
+
+def _go() -> list[Problem]:
+    problem = go_problem()
+    return [] if problem is None else [Problem(problem, "install Go from https://go.dev/dl")]
+
+
+def _rights() -> list[Problem]:
+    if os.geteuid() != 0:
+        return [Problem("a node needs root", "run the command again with sudo, or use --profile control-plane")]
+    return []
+
+
+def _disk(needed: int) -> list[Problem]:
+    folder = cache_dir()
+    while not folder.exists():
+        folder = folder.parent
+    if shutil.which("go") is not None and any((cache_dir() / "registry").glob("*")):
+        needed //= 4  # what takes most of the space is there already
+    free = shutil.disk_usage(folder).free
+    if free >= needed:
+        return []
+    what = f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.0f} GB are needed"
+    return [Problem(what, "free some space, or set XDG_CACHE_HOME to a larger disk")]
+
+
+def _memory() -> list[Problem]:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if total >= NODE_MEMORY_BYTES:
+        return []
+    what = f"the machine has {total / 2**30:.1f} GiB of memory, {NODE_MEMORY_BYTES / 2**30:.0f} GiB are needed"
+    return [Problem(what, "use a larger machine, or --profile control-plane")]
+
+
+def _kernel() -> list[Problem]:
+    known = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}
+    found = [
+        Problem(f"the kernel has no {name} file system", f"modprobe {module}")
+        for name, module in _FILESYSTEMS.items()
+        if name not in known
+    ]
+    if not Path("/dev/loop-control").exists():
+        found.append(Problem("the kernel has no loop devices", "modprobe loop"))
+    if not Path("/proc/sys/net/bridge").exists():
+        found.append(Problem("the kernel does not show bridged packets to iptables", "modprobe br_netfilter"))
+    if missing := cgroups.missing_controllers():
+        mend = "boot with these cgroup controllers enabled (kernel parameter cgroup_enable=NAME)"
+        found.append(Problem(f"cgroup controllers are missing: {', '.join(missing)}", mend))
+    return found

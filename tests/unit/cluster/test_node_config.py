@@ -1,0 +1,85 @@
+"""The files a node's components read."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hearth_cluster import node_config
+from hearth_cluster.node_config import NodeFiles
+
+FILES = NodeFiles(Path("/state/a"), Path("/run/hearth/a"), Path("/cache/containerd/0"), Path("/cache/registry"))
+ADDRESS = "10.200.7.1"
+RENDERED = node_config.rendered(FILES, ADDRESS, "hearth-a", Path("/usr/lib/cni"), Path("/cache/bin/containerd"))
+
+
+def toml(name: str) -> dict[str, Any]:
+    return tomllib.loads(RENDERED[name])
+
+
+def parsed(name: str) -> dict[str, Any]:
+    document = yaml.safe_load(RENDERED[name])
+    assert isinstance(document, dict)
+    return document
+
+
+def test_the_registrys_name_leads_to_the_clusters_own_registry() -> None:
+    hosts = toml("certs.d/registry.hearth.internal/hosts.toml")
+    assert hosts["server"] == "http://10.200.7.1:5000"
+    assert parsed("registry.yaml")["http"]["addr"] == "10.200.7.1:5000"
+    assert toml("containerd.toml")["plugins"]["io.containerd.cri.v1.images"]["registry"]["config_path"] == (
+        "/state/a/config/certs.d"
+    )
+
+
+def test_the_registrys_blobs_are_shared_by_all_clusters() -> None:
+    assert parsed("registry.yaml")["storage"]["filesystem"]["rootdirectory"] == "/cache/registry"
+
+
+def test_pods_start_without_the_right_to_lower_their_oom_score() -> None:
+    runtime = toml("containerd.toml")["plugins"]["io.containerd.cri.v1.runtime"]
+    assert runtime["restrict_oom_score_adj"] is True
+
+
+def test_nothing_of_a_pod_lies_outside_the_clusters_folders() -> None:
+    runtime = toml("containerd.toml")
+    assert runtime["plugins"]["io.containerd.cri.v1.runtime"]["netns_mounts_under_state_dir"] is True
+    assert runtime["plugins"]["io.containerd.shim.v1.manager"]["socket_dir"] == "/run/hearth/a/s"
+    conflist = json.loads(RENDERED["cni/10-hearth.conflist"])
+    assert conflist["plugins"][0]["ipam"]["dataDir"] == "/run/hearth/a/cni"
+    kubelet = parsed("kubelet.yaml")
+    assert kubelet["podLogsDir"] == "/state/a/pod-logs"
+    assert kubelet["cgroupRoot"] == "/hearth-a"
+
+
+def test_a_socket_of_a_shim_fits_into_its_address() -> None:
+    longest = NodeFiles(Path("/s"), Path("/run/hearth") / ("n" * 24), Path("/i"), Path("/r"))
+    text = node_config.containerd(longest, Path("/c"), Path("/p"))
+    directory = tomllib.loads(text)["plugins"]["io.containerd.shim.v1.manager"]["socket_dir"]
+    assert len(directory) <= 42  # containerd refuses a longer one
+
+
+def test_the_kubelet_accepts_the_machine_as_it_is() -> None:
+    kubelet = parsed("kubelet.yaml")
+    assert kubelet["failCgroupV1"] is False
+    assert kubelet["failSwapOn"] is False
+    assert kubelet["enforceNodeAllocatable"] == []
+
+
+def test_names_outside_the_cluster_fail_at_once() -> None:
+    assert "rcode NXDOMAIN" in RENDERED["Corefile"]
+    assert "forward" not in RENDERED["Corefile"]
+
+
+@pytest.mark.parametrize("protocol", ["UDP", "TCP"])
+def test_the_dns_service_leads_to_coredns_on_the_node(protocol: str) -> None:
+    service, slice_ = node_config.dns_objects(ADDRESS)[2:]
+    assert service["spec"]["clusterIP"] == parsed("kubelet.yaml")["clusterDNS"][0]
+    assert "selector" not in service["spec"]
+    assert slice_["endpoints"][0]["addresses"] == [ADDRESS]
+    for ports in (service["spec"]["ports"], slice_["ports"]):
+        assert {"port": 53, "protocol": protocol}.items() <= next(p for p in ports if p["protocol"] == protocol).items()
