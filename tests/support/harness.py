@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 from fake_api import FakeApi
 from hearth.api.base import Json
-from hearth.kube.api import Selection
-from hearth.kube.cache import SELECTOR, WatchCache
+from hearth.kube.api import Selection, WatchEvent
+from hearth.kube.cache import MANAGED_BY, MANAGER, SELECTOR, WatchCache
 from hearth.kube.events import Recorder
 from hearth.kube.executor import Executor
-from hearth.kube.lookups import Lookups
+from hearth.kube.lookups import WATCHED_METADATA, Lookups
 from hearth.kube.queue import WorkQueue
 from hearth.kube.reflector import relist, resync
 from hearth.kube.resources import APPLIED, FOLLOWED, ResourceTable, hearth_resource
 from hearth.plan.settings import Settings
-from hearth.plan.world import KindPlan, ObjectKey
+from hearth.plan.world import KindPlan, ObjectKey, key_of
 from hearth.runtime.metrics import Metrics
 from hearth.runtime.reconciler import Reconciler
 from hearth.runtime.wake import Waker
@@ -69,7 +69,24 @@ class Machine:
 
     async def resync(self) -> int:
         """Mends the cache as the periodic resync does."""
-        return sum([await resync(self.api, what, self.cache) for what in self.watched])
+        mended = sum([await resync(self.api, what, self.cache) for what in self.watched])
+        self.lookups.forget_all()
+        return mended
+
+    def see(self, event: WatchEvent) -> None:
+        """Takes in what the watches would deliver for a change on the server."""
+        obj, key = event.object, key_of(event.object)
+        is_ours = obj["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER or key.kind in self.cache.kinds
+        if event.type == "DELETED" or not is_ours:
+            # A watch by label tells of a deletion when the label is taken off.
+            self.cache.remove(key, obj["metadata"]["uid"])
+        else:
+            self.cache.put(obj)
+        if key.kind in {resource.kind for resource in WATCHED_METADATA} and not is_ours:
+            if event.type == "DELETED":
+                self.lookups.remove(key, obj["metadata"]["uid"])
+            else:
+                self.lookups.put(obj)
 
     async def settle(self, passes: int = 200) -> int:
         """Works on every key until none waits, moving the clock; returns the number of passes."""

@@ -88,6 +88,11 @@ class Lookups:
         self._overtaken |= {k for k in self._asking if k.kind == kind}
         self._cache.wake_needing_kind(kind)
 
+    def forget_all(self) -> None:
+        """Asks for everything anew at the next need, and wakes whoever needs it: part of the periodic resync."""
+        for kind in sorted({key.kind for key in self._answers}):
+            self.outdated_kind(kind)
+
     def _outdated(self, key: ObjectKey) -> None:
         self._answers.pop(key, None)
         if key in self._asking:

@@ -29,6 +29,7 @@ class Watches:
     ) -> None:
         self._api = api
         self._cache = cache
+        self._lookups = lookups
         self._rng = random.Random()  # noqa: S311 - spreads resyncs in time
         scopes = tuple(namespaces) or ("",)
         self._custom = [Selection(resource, scope) for resource in custom for scope in scopes]
@@ -72,6 +73,7 @@ class Watches:
         mended = 0
         for what in (*self._children, *self._custom, self._nodes):
             mended += await resync(self._api, what, self._cache)
+        self._lookups.forget_all()
         return mended
 
     async def _resync_forever(self) -> None:
