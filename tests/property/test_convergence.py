@@ -23,6 +23,7 @@ from widget import config_map, widget, widget_key
 NAMES = ("a", "b", "c")
 CHILD_NAMES = tuple((kind, f"{n}-{s}") for n in NAMES for kind, s in (("ConfigMap", "text"), ("Deployment", "run")))
 DATA = ObjectKey("ConfigMap", "default", "data")
+DATA_METADATA = {"name": "data", "namespace": "default"}
 
 names = st.sampled_from(NAMES)
 specs = st.fixed_dictionaries(
@@ -76,7 +77,7 @@ class Histories(RuleBasedStateMachine):
     @rule(present=st.booleans())
     def data(self, present: bool) -> None:
         if present and DATA not in self.api.objects:
-            self.api.put(config_map("data", "rows", suffix="") | {"metadata": {"name": "data", "namespace": "default"}})
+            self.api.put(config_map("data", "rows") | {"metadata": copy.deepcopy(DATA_METADATA)})
         elif not present and DATA in self.api.objects:
             self.api.remove(DATA)
 
@@ -225,9 +226,7 @@ class Histories(RuleBasedStateMachine):
         for obj in owners:
             fresh.api.put({**obj, "metadata": {"name": obj["metadata"]["name"], "namespace": "default"}})
         if DATA in self.api.objects:
-            fresh.api.put(
-                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "data", "namespace": "default"}}
-            )
+            fresh.api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": copy.deepcopy(DATA_METADATA)})
         self._run(fresh.relist())
         self._run(fresh.settle(5000))
         for obj in owners:
@@ -240,15 +239,13 @@ class Histories(RuleBasedStateMachine):
         found = {}
         for key, stored in api.objects.items():
             controller = controller_of(stored.obj)
-            taken = ObjectKey(key.kind, key.namespace, key.name) in self.foreign
-            if controller is not None and controller["uid"] == uid and not taken:
+            if controller is not None and controller["uid"] == uid:
                 obj = copy.deepcopy(stored.obj)
                 for part in (obj, obj["metadata"]["annotations"], obj["metadata"]["labels"]):
                     part.pop("beside", None)
                 meta = {name: obj["metadata"][name] for name in ("labels", "name")}
                 found[key] = {**obj, "metadata": meta, "status": {}}
-        taken_here = set(self.foreign)
-        return {key: obj for key, obj in found.items() if key not in taken_here}
+        return {key: obj for key, obj in found.items() if key not in self.foreign}
 
     @staticmethod
     def _acts(obj: Json) -> bool:

@@ -58,12 +58,17 @@ def internal_error(owner: Json, error: BaseException, now: datetime) -> Json:
         Condition("Reconciling", "False", reason),
         Condition("Stalled", "True", reason, message),
     )
-    return _with_conditions(_standing(owner), owner, wanted, now)
+    return _with_conditions(_standing(owner), owner, (*_unknown_readiness(owner, reason), *wanted), now)
 
 
 def paused(owner: Json, now: datetime) -> Json:
     """The status that stands, with the condition Paused."""
-    return _with_conditions(_standing(owner), owner, (PAUSED,), now)
+    return _with_conditions(_standing(owner), owner, (*_unknown_readiness(owner, PAUSED.reason), PAUSED), now)
+
+
+def _unknown_readiness(owner: Json, reason: str) -> tuple[Condition, ...]:
+    known = {condition["type"] for condition in _standing(owner).get("conditions") or ()}
+    return () if "Ready" in known else (Condition("Ready", "Unknown", reason),)
 
 
 def _standing(owner: Json) -> Json:
