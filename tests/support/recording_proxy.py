@@ -73,7 +73,7 @@ async def recording(kubeconfig: Path) -> AsyncIterator[Recording]:
             }
             url = credentials.server + request.raw_path
             timeout = aiohttp.ClientTimeout(total=None)
-            body = await request.read()
+            body = await request.read() or None
             async with session.request(request.method, url, headers=headers, data=body, timeout=timeout) as upstream:
                 record.note(request.method, request.path, request.query_string, upstream.status)
                 dropped = {"content-length", "transfer-encoding", "connection"}
