@@ -1,1 +1,1 @@
-"""The gateway image: an OpenAI-compatible streaming proxy with API keys, sampling policy and RAG."""
+"""The gateway of Hearth's LLMServices: an OpenAI-compatible streaming proxy with API keys, sampling policy and RAG."""

@@ -1,0 +1,7 @@
+"""`python -m hearth_gateway`."""
+
+import sys
+
+from hearth_gateway.serve import run
+
+sys.exit(run())

@@ -1,0 +1,302 @@
+"""The gateway's HTTP interface."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from hearth_gateway import rag as answers
+from hearth_gateway.access import ANYONE, Caller, KeyStore
+from hearth_gateway.admission import Admission
+from hearth_gateway.config import Config
+from hearth_gateway.errors import ApiError, bad_request, timed_out
+from hearth_gateway.metrics import Metrics
+from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model
+from hearth_gateway.rag import Prepared, Rag
+from hearth_gateway.retrieval import MilvusRetriever, Retriever
+from hearth_gateway.sse import DONE, event
+from hearth_gateway.upstream import Upstream
+
+log = logging.getLogger("hearth.gateway")
+BODY_LIMIT = 16 * 2**20
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+PASSED_ON = ("content-type",)
+Handler = Callable[[Request, "Call"], Awaitable[Response]]
+
+
+class Call:
+    """One request on its way through the gateway."""
+
+    def __init__(self, route: str, request: Request) -> None:
+        given = request.headers.get("x-request-id", "")
+        self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.route = route
+        self.begun = time.monotonic()
+        self.caller: Caller = ANYONE
+        self.stack = AsyncExitStack()
+        self.status = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since its arrival."""
+        return time.monotonic() - self.begun
+
+
+class WatchedStream(StreamingResponse):
+    """A stream that tells of its end whichever way it comes: last byte, error, or a client that went away early."""
+
+    def __init__(self, inner: StreamingResponse, ended: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(inner.body_iterator, inner.status_code)
+        self.raw_headers = inner.raw_headers
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the stream."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._ended()
+
+
+class Gateway:
+    """The parts of one gateway process, and the handlers that use them."""
+
+    def __init__(self, config: Config, retriever: Retriever | None = None, patience: float | None = None) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.admission = Admission(config.max_in_flight, self.metrics)
+        self.keys = KeyStore(config.keys_directory) if config.keys_directory else None
+        timeout = config.request_timeout_seconds
+        more = {} if patience is None else {"patience": patience}
+        self.upstream = Upstream(config.upstream, timeout, self.metrics, **more)
+        self.rag: Rag | None = None
+        if config.rag is not None:
+            self.rag = Rag(config.rag, retriever or MilvusRetriever(config.rag), self.metrics)
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        chat = self._rag_chat if self.rag else self._chat
+        routes = [
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/v1/models", self._guarded("models", self._models, limited=False)),
+        ]
+        if self.config.task == "Generate":
+            routes += [
+                Route("/v1/chat/completions", self._guarded("chat", chat), methods=["POST"]),
+                Route("/v1/completions", self._guarded("completions", self._completions), methods=["POST"]),
+            ]
+        else:
+            routes.append(Route("/v1/embeddings", self._guarded("embeddings", self._embeddings), methods=["POST"]))
+        handlers: dict[Any, Any] = {404: self._not_found, 405: self._not_found}
+        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        yield
+        await self.upstream.close()
+        if self.rag is not None:
+            await self.rag.close()
+
+    async def _healthz(self, _: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def _readyz(self, _: Request) -> Response:
+        if self.admission.draining:
+            return PlainTextResponse("draining", 503)
+        if self.keys is not None and self.keys.empty:
+            return PlainTextResponse("no API keys: the Secret of access.apiKeysSecretRef is missing or empty", 503)
+        return PlainTextResponse("ok")
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _not_found(self, request: Request, _: Exception) -> Response:
+        there = "/v1/chat/completions, /v1/completions" if self.config.task == "Generate" else "/v1/embeddings"
+        message = f"{request.method} {request.url.path} is not served here; there are /v1/models, {there}"
+        return ApiError(404, "invalid_request_error", message, code="not_found").response({})
+
+    def _guarded(
+        self, route: str, handler: Handler, *, limited: bool = True
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """The handler behind key check, admission and time limit; what it opened is closed with the last byte."""
+
+        async def handle(request: Request) -> Response:
+            call = Call(route, request)
+            try:
+                call.caller = self.keys.caller(request.headers.get("authorization")) if self.keys else ANYONE
+                if limited:
+                    call.stack.enter_context(self.admission.slot())
+                async with asyncio.timeout(self.config.request_timeout_seconds):
+                    response = await handler(request, call)
+            except ApiError as error:
+                response = error.response({})
+            except TimeoutError:
+                response = timed_out(self.config.request_timeout_seconds).response({})
+            except BaseException:
+                await self._ended(call, 499)
+                raise
+            response.headers.update(self._headers(call))
+            call.status = response.status_code
+            if isinstance(response, StreamingResponse):
+                response.body_iterator = self._to_the_end(call, response.body_iterator)
+                return WatchedStream(response, lambda: self._ended(call, call.status))
+            await self._ended(call, call.status)
+            return response
+
+        return handle
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        return {"x-request-id": call.id} | ({"connection": "close"} if self.admission.draining else {})
+
+    async def _to_the_end(self, call: Call, chunks: Any) -> AsyncIterator[bytes]:
+        """The stream; at the time limit, or where the engine is lost, it is ended by an error event."""
+        try:
+            async with asyncio.timeout(max(0.0, self.config.request_timeout_seconds - call.seconds)):
+                async for chunk in chunks:
+                    yield chunk
+        except TimeoutError:
+            call.status = 504
+            yield event(timed_out(self.config.request_timeout_seconds).body())
+            yield DONE
+        except httpx.HTTPError as error:
+            call.status = 502
+            message = f"the engine ended the answer early ({type(error).__name__})"
+            yield event(ApiError(502, "server_error", message, code="upstream_lost").body())
+            yield DONE
+
+    async def _ended(self, call: Call, status: int) -> None:
+        self.metrics.requests.labels(call.route, str(status)).inc()
+        self.metrics.duration.labels(call.route).observe(call.seconds)
+        more = {"request_id": call.id, "seconds": round(call.seconds, 4), "user": call.caller.user}
+        log.info("%s %s", call.route, status, extra=more)
+        await call.stack.aclose()
+
+    async def _models(self, _: Request, __: Call) -> Response:
+        entry = {"id": self.config.served_name, "object": "model", "created": 0, "owned_by": "hearth"}
+        more = {"max_model_len": self.config.max_model_len} if self.config.max_model_len else {}
+        return JSONResponse({"object": "list", "data": [entry | more]})
+
+    async def _chat(self, request: Request, call: Call) -> Response:
+        body = await self._body(request)
+        add_system_prompt(self.config.system_prompt, body)
+        apply_sampling(self.config.sampling, body)
+        return await self._proxied("/v1/chat/completions", body, request, call)
+
+    async def _completions(self, request: Request, call: Call) -> Response:
+        if self.rag is not None:
+            raise bad_request("this service answers from documents: use /v1/chat/completions")
+        body = await self._body(request)
+        apply_sampling(self.config.sampling, body)
+        return await self._proxied("/v1/completions", body, request, call)
+
+    async def _embeddings(self, request: Request, call: Call) -> Response:
+        return await self._proxied("/v1/embeddings", await self._body(request), request, call)
+
+    async def _body(self, request: Request) -> Body:
+        """The request's JSON object, with the served model in it. Raises ApiError (400, 404, 413)."""
+        raw = bytearray()
+        try:
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > BODY_LIMIT:
+                    raise ApiError(413, "invalid_request_error", f"the body is larger than {BODY_LIMIT} bytes")
+        except ClientDisconnect as error:
+            raise bad_request("the client went away while sending its request") from error
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            raise bad_request(f"the body is not JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise bad_request("the body must be a JSON object")
+        check_model(self.config, body)
+        return body
+
+    async def _proxied(self, path: str, body: Body, request: Request, call: Call) -> Response:
+        """The engine's answer as it is: whole, or byte by byte as it comes."""
+        if not body.get("stream"):
+            answer = await _unless_gone(request, self.upstream.whole(path, body, call.id))
+            self.metrics.first_byte.labels(call.route).observe(call.seconds)
+            return Response(answer.content, answer.status_code, _passed_on(answer))
+        answer = await call.stack.enter_async_context(self.upstream.streamed(path, body, call.id))
+        self.metrics.first_byte.labels(call.route).observe(call.seconds)
+        return StreamingResponse(answer.aiter_raw(), answer.status_code, _passed_on(answer))
+
+    async def _rag_chat(self, request: Request, call: Call) -> Response:
+        assert self.rag is not None
+        body = await self._body(request)
+        add_system_prompt(self.config.system_prompt, body)
+        apply_sampling(self.config.sampling, body)
+        prepared = await self.rag.prepare(body)
+        if prepared.abstain:
+            return self._abstained(self.rag, prepared, call)
+        if body.get("stream"):
+            opened = self.upstream.streamed("/v1/chat/completions", prepared.body, call.id)
+            answer = await call.stack.enter_async_context(opened)
+            self.metrics.first_byte.labels(call.route).observe(call.seconds)
+            if answer.status_code != 200:
+                return Response(await answer.aread(), answer.status_code, _passed_on(answer))
+            return StreamingResponse(self.rag.stream(prepared, answer.aiter_raw()), 200, _passed_on(answer))
+        asked = self.upstream.whole("/v1/chat/completions", prepared.body, call.id)
+        answer = await _unless_gone(request, asked)
+        self.metrics.first_byte.labels(call.route).observe(call.seconds)
+        if answer.status_code != 200:
+            return Response(answer.content, answer.status_code, _passed_on(answer))
+        return JSONResponse(_judged(self.rag, prepared, answer.json()))
+
+    def _abstained(self, rag: Rag, prepared: Prepared, call: Call) -> Response:
+        text, report = rag.abstained(prepared)
+        if not prepared.body.get("stream"):
+            return JSONResponse(answers.completion(prepared.body, call.id, text, report))
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for chunk in answers.completion_chunks(prepared.body, call.id, text, report):
+                yield chunk
+
+        return StreamingResponse(chunks(), 200, media_type="text/event-stream")
+
+
+async def _unless_gone(request: Request, asked: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+    """The answer, given up as soon as its client hangs up: a GPU should not write for nobody."""
+    answering = asyncio.ensure_future(asked)
+    watching = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise ApiError(499, "invalid_request_error", "the client went away", code="client_closed_request")
+    finally:
+        for task in (answering, watching):
+            task.cancel()
+        await asyncio.gather(answering, watching, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _judged(rag: Rag, prepared: Prepared, answer: dict[str, Any]) -> dict[str, Any]:
+    message = answer["choices"][0]["message"]
+    message["content"], answer["hearth"] = rag.judge(prepared, message.get("content") or "")
+    return answer
+
+
+def _passed_on(answer: httpx.Response) -> dict[str, str]:
+    return {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}

@@ -1,0 +1,77 @@
+"""Passages before a model: how they are numbered, how many fit, which were cited, and when the model declines.
+
+The format is the one that the fine-tuning rows of examples/raft teach (the recipe of RAFT, Zhang et al. 2024).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+SYSTEM = (
+    "Answer from the passages only. Cite the passage as [n]. If they do not hold the answer, say: not in the documents."
+)
+TEMPLATE = "{passages}\n\nQuestion: {question}"
+DECLINE = "not in the documents"
+CHARACTERS_PER_TOKEN = 3
+"""Fewer than English text has (about four), so that a budget in tokens is kept without a tokenizer."""
+
+_CITATION = re.compile(r"\[(\d{1,3})\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One passage of an index. `similarity` is the cosine to the question, None where only its words were found."""
+
+    id: str
+    document: str
+    title: str
+    heading: str
+    text: str
+    score: float
+    similarity: float | None = None
+
+
+def within_budget(passages: Sequence[Passage], tokens: int) -> list[Passage]:
+    """The first passages that fit; the first is cut rather than left out."""
+    room = tokens * CHARACTERS_PER_TOKEN
+    kept: list[Passage] = []
+    for passage in passages:
+        size = len(_head(passage, len(kept) + 1)) + len(passage.text) + 2
+        if size > room:
+            if not kept:
+                kept.append(replace(passage, text=passage.text[: max(0, room - (size - len(passage.text)))]))
+            break
+        kept.append(passage)
+        room -= size
+    return kept
+
+
+def question_with_passages(question: str, passages: Sequence[Passage], template: str | None = None) -> str:
+    """The user message."""
+    numbered = "\n\n".join(f"{_head(p, n)}\n{p.text}" for n, p in enumerate(passages, start=1))
+    text = (template or TEMPLATE).replace("{passages}", f"Passages:\n{numbered}")
+    return text.replace("{question}", question)
+
+
+def _head(passage: Passage, number: int) -> str:
+    return f"[{number}] {passage.title} > {passage.heading}" if passage.heading else f"[{number}] {passage.title}"
+
+
+def cited(answer: str, count: int) -> tuple[list[int], list[int]]:
+    """The numbers that an answer cites, each once and in order: those of real passages, and those of none."""
+    numbers = list(dict.fromkeys(int(n) for n in _CITATION.findall(answer)))
+    return [n for n in numbers if 1 <= n <= count], [n for n in numbers if not 1 <= n <= count]
+
+
+def without_citations(answer: str, numbers: Sequence[int]) -> str:
+    """The answer without the citations of passages that do not exist."""
+    for number in numbers:
+        answer = answer.replace(f" [{number}]", "").replace(f"[{number}]", "")
+    return answer
+
+
+def declines(answer: str) -> bool:
+    """Whether the model says that the passages do not hold the answer."""
+    return DECLINE in " ".join(answer.lower().split())

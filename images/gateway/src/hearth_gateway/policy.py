@@ -1,0 +1,57 @@
+"""What the service sets in a request before the engine sees it: model, sampling defaults and locks, system message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hearth_gateway.config import Config, Sampling
+from hearth_gateway.errors import ApiError, bad_request
+
+Body = dict[str, Any]
+ALIASES = {"max_tokens": ("max_tokens", "max_completion_tokens")}
+
+
+def check_model(config: Config, body: Body) -> None:
+    """The request's model is the served one; a request without one gets it. Raises ApiError (404)."""
+    asked = body.setdefault("model", config.served_name)
+    if asked != config.served_name:
+        raise ApiError(
+            404,
+            "invalid_request_error",
+            f"the model {asked!r} does not exist; this service serves {config.served_name!r}",
+            code="model_not_found",
+            param="model",
+        )
+
+
+def apply_sampling(sampling: Sampling, body: Body) -> None:
+    """Fills in defaults, and refuses other values of locked parameters. Raises ApiError (400)."""
+    for name, value in sampling.defaults.items():
+        spellings = ALIASES.get(name, (name,))
+        given = [s for s in spellings if body.get(s) is not None]
+        if not given:
+            body[name] = value
+        elif name in sampling.locked:
+            for spelling in given:
+                if body[spelling] != value:
+                    message = f"{spelling} is fixed to {value!r} by this service: leave it out"
+                    raise bad_request(message, param=spelling, code="parameter_locked")
+
+
+def add_system_prompt(prompt: str | None, body: Body) -> None:
+    """Puts the service's system message before a chat that brings none."""
+    messages = body.get("messages")
+    if prompt is None or not isinstance(messages, list):
+        return
+    if not any(isinstance(m, dict) and m.get("role") in ("system", "developer") for m in messages):
+        body["messages"] = [{"role": "system", "content": prompt}, *messages]
+
+
+def check_messages(body: Body) -> list[Body]:
+    """The chat's messages. Raises ApiError (400) where they are no list of objects with a role."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise bad_request("messages must be a list with at least one message", param="messages")
+    if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
+        raise bad_request("every message must be an object with a role and content", param="messages")
+    return messages

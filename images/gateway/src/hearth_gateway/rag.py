@@ -1,0 +1,175 @@
+"""Answering a chat from an index: retrieve, put the passages before the model, check what it cites."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from hearth_gateway import sse
+from hearth_gateway.config import RagConfig
+from hearth_gateway.errors import bad_request
+from hearth_gateway.metrics import Metrics
+from hearth_gateway.passages import (
+    SYSTEM,
+    Passage,
+    cited,
+    declines,
+    question_with_passages,
+    within_budget,
+    without_citations,
+)
+from hearth_gateway.policy import Body, check_messages
+from hearth_gateway.retrieval import Retriever
+
+ABSTAIN = "The documents do not hold the answer."
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A chat with passages in it. `abstain` says that none is near enough, so that the model is not asked."""
+
+    body: Body
+    passages: list[Passage]
+    best_similarity: float | None
+    seconds: float
+    abstain: bool
+
+
+class Rag:
+    """The RAG of one service."""
+
+    def __init__(self, config: RagConfig, retriever: Retriever, metrics: Metrics) -> None:
+        self.config, self._retriever, self._metrics = config, retriever, metrics
+
+    async def close(self) -> None:
+        """Closes what is open."""
+        await self._retriever.close()
+
+    async def prepare(self, body: Body) -> Prepared:
+        """Retrieves for the last user message, and rewrites the chat. Raises ApiError (400, 503)."""
+        messages = check_messages(body)
+        if body.get("n") not in (None, 1):
+            raise bad_request("n must be 1: answers from documents are given one at a time", param="n")
+        last = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=None)
+        if last is None:
+            raise bad_request("no user message to answer", param="messages")
+        question = _text(messages[last])
+        if not question:
+            raise bad_request("the last user message has no text", param="messages")
+        begun = time.monotonic()
+        found = await self._retriever.find(question)
+        seconds = time.monotonic() - begun
+        self._metrics.retrieval.observe(seconds)
+        passages = within_budget(found.passages, self.config.max_context_tokens)
+        asked = question_with_passages(question, passages, self.config.prompt_template)
+        rewritten = body | {"messages": _rewritten(messages, last, asked)}
+        return Prepared(rewritten, passages, found.best_similarity, seconds, self._abstains(found.best_similarity))
+
+    def _abstains(self, best: float | None) -> bool:
+        if best is None:
+            return True
+        return self.config.min_similarity is not None and best < self.config.min_similarity
+
+    def judge(self, prepared: Prepared, answer: str) -> tuple[str, dict[str, Any]]:
+        """The answer as it is given out, and the `hearth` part of the response: citations, abstention, retrieval."""
+        if declines(answer):
+            self._metrics.abstained.labels("model").inc()
+            return self.config.abstain_message or answer, self._report(prepared, [], [], abstained=True)
+        real, invented = cited(answer, len(prepared.passages))
+        return without_citations(answer, invented), self._report(prepared, real, invented, abstained=False)
+
+    def abstained(self, prepared: Prepared) -> tuple[str, dict[str, Any]]:
+        """What is said when no passage is near enough."""
+        self._metrics.abstained.labels("similarity").inc()
+        return self.config.abstain_message or ABSTAIN, self._report(prepared, [], [], abstained=True)
+
+    def _report(self, prepared: Prepared, real: list[int], invented: list[int], *, abstained: bool) -> dict[str, Any]:
+        retrieval: dict[str, Any] = {
+            "index": self.config.index,
+            "mode": self.config.retrieval,
+            "passages": [p.document for p in prepared.passages],
+            "milliseconds": round(prepared.seconds * 1000),
+        }
+        if prepared.best_similarity is not None:
+            retrieval["bestSimilarity"] = round(prepared.best_similarity, 4)
+        report: dict[str, Any] = {"abstained": abstained, "retrieval": retrieval}
+        if self.config.citations:
+            report["citations"] = [_citation(n, prepared.passages[n - 1]) for n in real]
+        if invented:
+            report["unknownCitations"] = invented
+        return report
+
+    async def stream(self, prepared: Prepared, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The engine's stream, with the `hearth` part in the chunk that ends the answer."""
+        answer = ""
+        async for data in sse.events(chunks):
+            if data == "[DONE]":
+                yield sse.DONE
+                continue
+            chunk = json.loads(data)
+            for choice in chunk.get("choices", []):
+                answer += (choice.get("delta") or {}).get("content") or ""
+                if choice.get("finish_reason") is not None:
+                    chunk["hearth"] = self.judge(prepared, answer)[1]
+            yield sse.event(chunk)
+
+
+def completion(body: Body, request_id: str, answer: str, report: dict[str, Any]) -> dict[str, Any]:
+    """A chat completion that no model wrote."""
+    return {
+        "id": f"chatcmpl-{request_id}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": body["model"],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop", "logprobs": None}
+        ],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "hearth": report,
+    }
+
+
+def completion_chunks(body: Body, request_id: str, answer: str, report: dict[str, Any]) -> list[bytes]:
+    """The same as a stream."""
+    head = {
+        "id": f"chatcmpl-{request_id}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": body["model"],
+    }
+    said = {"index": 0, "delta": {"role": "assistant", "content": answer}, "finish_reason": None}
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    return [sse.event(head | {"choices": [said]}), sse.event(head | {"choices": [end], "hearth": report}), sse.DONE]
+
+
+def _citation(number: int, passage: Passage) -> dict[str, Any]:
+    return {
+        "number": number,
+        "document": passage.document,
+        "title": passage.title,
+        "heading": passage.heading,
+        "score": round(passage.score, 4),
+        "text": passage.text,
+    }
+
+
+def _rewritten(messages: list[Body], last: int, asked: str) -> list[Body]:
+    """Our system message with the chat's own behind it, the turns before, and the question with its passages."""
+    own = [_text(m) for m in messages if m["role"] in ("system", "developer")]
+    turns = [m for m in messages[:last] if m["role"] not in ("system", "developer")]
+    system = "\n\n".join([SYSTEM, *(text for text in own if text)])
+    return [{"role": "system", "content": system}, *turns, {"role": "user", "content": asked}]
+
+
+def _text(message: Body) -> str:
+    """A message's text; of a message in parts, that of its text parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content.strip()
+    if isinstance(content, list):
+        parts = [p.get("text", "") for p in content if isinstance(p, dict) and p.get("type") == "text"]
+        return "\n".join(parts).strip()
+    return ""

@@ -1,0 +1,279 @@
+"""The gateway as a proxy: what it passes on, retries, limits and refuses."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hearth_gateway import access
+
+HELLO = {"messages": [{"role": "user", "content": "What colour is it?"}]}
+CHAT = "/v1/chat/completions"
+
+
+def texts(stream: str) -> str:
+    data = [line[6:] for line in stream.split("\n\n") if line.startswith("data: ") and line != "data: [DONE]"]
+    return "".join(json.loads(d)["choices"][0]["delta"].get("content", "") for d in data if "choices" in d)
+
+
+async def test_a_whole_answer_passes_through(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway()) as client:
+        response = await client.post(CHAT, json=HELLO, headers={"x-request-id": "abc-1"})
+    assert response.status_code == 200
+    assert response.json()["choices"][0]["message"]["content"] == "It is blue."
+    assert response.headers["x-request-id"] == "abc-1"
+    assert engine.asked[0].headers["x-request-id"] == "abc-1"
+    assert engine.asked[0].body["model"] == "court"
+
+
+async def test_a_stream_passes_through(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway()) as client:
+        response = await client.post(CHAT, json=HELLO | {"stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert texts(response.text) == "It is blue."
+    assert response.text.endswith("data: [DONE]\n\n")
+
+
+async def test_every_request_has_a_connection_of_its_own(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway()) as client:
+        for _ in range(3):
+            await client.post(CHAT, json=HELLO)
+    assert [a.connection for a in engine.asked] == [1, 2, 3]
+    assert {a.headers["connection"] for a in engine.asked} == {"close"}
+
+
+async def test_a_request_that_gets_no_answer_is_asked_again(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.faults = ["drop", "drop"]
+    async with calling(gateway()) as client:
+        response = await client.post(CHAT, json=HELLO)
+    assert response.status_code == 200
+    assert len(engine.asked) == 3
+
+
+async def test_an_engine_that_is_away_is_waited_for_and_then_told(gateway: Any, calling: Any) -> None:
+    made = gateway(upstream="http://127.0.0.1:1")
+    async with calling(made) as client:
+        response = await client.post(CHAT, json=HELLO)
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "unavailable"
+    assert "retry-after" in response.headers
+
+
+async def test_a_stream_that_breaks_off_ends_with_an_error_event(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.faults = ["cut"]
+    async with calling(gateway()) as client:
+        response = await client.post(CHAT, json=HELLO | {"stream": True})
+    assert texts(response.text) == "It is"
+    assert '"code":"upstream_lost"' in response.text
+    assert len(engine.asked) == 1, "what has begun is not repeated"
+
+
+async def test_the_engines_own_refusal_reaches_the_client(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.faults = ["refuse"]
+    async with calling(gateway()) as client:
+        response = await client.post(CHAT, json=HELLO)
+    assert response.status_code == 400
+    assert response.json() == {"error": {"message": "no"}}
+
+
+async def test_a_request_past_its_time_is_given_up(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.hold = asyncio.Event()
+    async with calling(gateway(requestTimeoutSeconds=0.2)) as client:
+        response = await client.post(CHAT, json=HELLO)
+        engine.hold.set()
+    assert response.status_code == 504
+    assert response.json()["error"]["code"] == "timeout"
+
+
+async def test_a_stream_past_its_time_ends_with_an_error_event(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.answer, engine.word_seconds = "one two three four five six seven eight", 0.1
+    async with calling(gateway(requestTimeoutSeconds=0.35)) as client:
+        response = await client.post(CHAT, json=HELLO | {"stream": True})
+    assert texts(response.text).startswith("one two")
+    assert '"code":"timeout"' in response.text
+    assert "eight" not in response.text
+
+
+async def test_more_requests_than_the_limit_are_turned_away(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.hold = asyncio.Event()
+    made = gateway(maxInFlight=2)
+    async with calling(made) as client:
+        first = [asyncio.create_task(client.post(CHAT, json=HELLO)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert made.admission.in_flight == 2
+        refused = await client.post(CHAT, json=HELLO)
+        engine.hold.set()
+        served = await asyncio.gather(*first)
+        after = await client.post(CHAT, json=HELLO)
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert [r.status_code for r in (*served, after)] == [200, 200, 200]
+    assert made.admission.in_flight == 0
+
+
+async def test_a_client_that_leaves_a_stream_frees_its_place_and_stops_the_engine(
+    gateway: Any, engine: Any, configured: Any
+) -> None:
+    engine.answer, engine.word_seconds = "word " * 500, 0.01
+    made = gateway()
+    sent: list[dict[str, Any]] = []
+    gone = asyncio.Event()
+    request = [json.dumps(HELLO | {"stream": True}).encode()]
+
+    async def receive() -> dict[str, Any]:
+        if request:
+            return {"type": "http.request", "body": request.pop(), "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if len(sent) > 3:
+            gone.set()
+
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "query_string": b"", "asgi": {}}
+    await asyncio.wait_for(made.app()(scope, receive, send), 5)  # type: ignore[arg-type]
+    assert made.admission.in_flight == 0
+    for _ in range(200):
+        if engine.hung_up:
+            break
+        await asyncio.sleep(0.01)
+    assert engine.hung_up == 1
+    await made.upstream.close()
+
+
+async def test_models_lists_the_served_one(gateway: Any, calling: Any) -> None:
+    async with calling(gateway(maxModelLen=2048)) as client:
+        listed = (await client.get("/v1/models")).json()
+    assert [(m["id"], m["max_model_len"]) for m in listed["data"]] == [("court", 2048)]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "the body is not JSON"),
+        (b"[]", 400, "must be a JSON object"),
+        (b'{"model": "gpt-4", "messages": []}', 404, "this service serves 'court'"),
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_told_so(
+    gateway: Any, engine: Any, calling: Any, body: bytes, status: int, said: str
+) -> None:
+    async with calling(gateway()) as client:
+        response = await client.post(CHAT, content=body)
+    assert response.status_code == status
+    assert said in response.json()["error"]["message"]
+    assert engine.asked == []
+
+
+async def test_an_unknown_path_is_an_openai_error(gateway: Any, calling: Any) -> None:
+    async with calling(gateway()) as client:
+        response = await client.post("/v1/embeddings", json={})
+    assert response.status_code == 404
+    assert "/v1/chat/completions" in response.json()["error"]["message"]
+
+
+async def test_an_embedder_serves_embeddings_only(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway(task="Embed")) as client:
+        assert (await client.post("/v1/embeddings", json={"input": "x"})).status_code == 200
+        assert (await client.post(CHAT, json=HELLO)).status_code == 404
+
+
+async def test_sampling_defaults_are_filled_in_and_locks_hold(gateway: Any, engine: Any, calling: Any) -> None:
+    sampling = {"defaults": {"temperature": 0.0, "max_tokens": 64, "seed": 0}, "locked": ["temperature", "max_tokens"]}
+    async with calling(gateway(sampling=sampling)) as client:
+        await client.post(CHAT, json=HELLO)
+        await client.post(CHAT, json=HELLO | {"seed": 5, "temperature": 0})
+        warm = await client.post(CHAT, json=HELLO | {"temperature": 0.7})
+        longer = await client.post(CHAT, json=HELLO | {"max_completion_tokens": 900})
+    sent = [{k: a.body.get(k) for k in ("temperature", "max_tokens", "seed")} for a in engine.asked]
+    assert sent == [{"temperature": 0.0, "max_tokens": 64, "seed": 0}, {"temperature": 0, "max_tokens": 64, "seed": 5}]
+    assert warm.status_code == 400
+    assert warm.json()["error"]["param"] == "temperature"
+    assert longer.json()["error"]["param"] == "max_completion_tokens"
+
+
+async def test_the_system_prompt_is_for_chats_that_bring_none(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway(systemPrompt="Be brief.")) as client:
+        await client.post(CHAT, json=HELLO)
+        await client.post(CHAT, json={"messages": [{"role": "system", "content": "Own."}, *HELLO["messages"]]})
+    assert [a.body["messages"][0]["content"] for a in engine.asked] == ["Be brief.", "Own."]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    (tmp_path / "alice").write_text("plain-key\n")
+    (tmp_path / "bob").write_text(json.dumps({"key": "json-key", "user": "Bob", "groups": ["law"]}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer wrong"}, 401),
+        ({"authorization": "Basic plain-key"}, 401),
+        ({"authorization": "Bearer "}, 401),
+        ({"authorization": "Bearer plain-key"}, 200),
+        ({"authorization": "Bearer json-key"}, 200),
+    ],
+)
+async def test_only_known_keys_are_let_in(
+    gateway: Any, engine: Any, calling: Any, keys: Path, header: dict[str, str], status: int
+) -> None:
+    async with calling(gateway(keysDirectory=str(keys))) as client:
+        response = await client.post(CHAT, json=HELLO, headers=header)
+    assert response.status_code == status
+    if status == 401:
+        assert response.json()["error"]["code"] == "invalid_api_key"
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert engine.asked == []
+
+
+async def test_keys_are_read_again_when_the_secret_changes(
+    gateway: Any, engine: Any, calling: Any, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "CHECK_SECONDS", 0.0)
+    async with calling(gateway(keysDirectory=str(keys))) as client:
+        new = {"authorization": "Bearer new"}
+        assert (await client.post(CHAT, json=HELLO, headers=new)).status_code == 401
+        (keys / "carol").write_text("new")
+        assert (await client.post(CHAT, json=HELLO, headers=new)).status_code == 200
+        (keys / "carol").unlink()
+        assert (await client.post(CHAT, json=HELLO, headers=new)).status_code == 401
+
+
+async def test_without_any_key_nobody_is_let_in_and_the_gateway_is_not_ready(
+    gateway: Any, calling: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").write_text("")
+    async with calling(gateway(keysDirectory=str(tmp_path))) as client:
+        assert (await client.get("/readyz")).status_code == 503
+        empty = await client.post(CHAT, json=HELLO, headers={"authorization": "Bearer "})
+    assert empty.status_code == 401
+
+
+async def test_a_draining_gateway_is_not_ready_and_sends_clients_away_after_their_answer(
+    gateway: Any, engine: Any, calling: Any
+) -> None:
+    made = gateway()
+    async with calling(made) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        made.admission.draining = True
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/healthz")).status_code == 200
+        response = await client.post(CHAT, json=HELLO)
+    assert response.status_code == 200
+    assert response.headers["connection"] == "close"
+
+
+async def test_metrics_count_by_route_and_status(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway()) as client:
+        await client.post(CHAT, json=HELLO)
+        await client.post(CHAT, content=b"{")
+        text = (await client.get("/metrics")).text
+    assert 'hearth_gateway_requests_total{route="chat",status="200"} 1.0' in text
+    assert 'hearth_gateway_requests_total{route="chat",status="400"} 1.0' in text
+    assert "hearth_gateway_first_byte_seconds_count" in text

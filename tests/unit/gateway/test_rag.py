@@ -1,0 +1,245 @@
+"""Answers from an index: the prompt, the citations, and when none is given."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hearth_gateway.passages import (
+    SYSTEM,
+    Passage,
+    cited,
+    declines,
+    question_with_passages,
+    within_budget,
+    without_citations,
+)
+from hearth_gateway.retrieval import Found, fuse, similarity
+
+CHAT = "/v1/chat/completions"
+RAG = {
+    "index": "handbook",
+    "milvus": {"uri": "http://nowhere:19530", "collection": "handbook"},
+    "embedding": {"url": "http://nowhere/v1", "model": "minilm", "field": "dense_text"},
+}
+
+
+def passage(number: int, near: float | None = 0.5, text: str = "") -> Passage:
+    text = text or f"Fact {number}."
+    return Passage(f"id{number}", f"doc{number}.md", f"Title {number}", f"Part {number}", text, near or 0.0, near)
+
+
+@dataclass
+class FakeIndex:
+    """Finds what the test put there."""
+
+    found: Found = field(default_factory=lambda: Found([passage(1), passage(2)], 0.5))
+    asked: list[str] = field(default_factory=list)
+
+    async def find(self, question: str) -> Found:
+        self.asked.append(question)
+        return self.found
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def ask(*contents: str, **more: Any) -> dict[str, Any]:
+    roles = ("user", "assistant")
+    return {"messages": [{"role": roles[i % 2], "content": c} for i, c in enumerate(contents)]} | more
+
+
+async def test_the_model_sees_numbered_passages_and_the_question(gateway: Any, engine: Any, calling: Any) -> None:
+    index = FakeIndex()
+    async with calling(gateway(index, rag=RAG)) as client:
+        await client.post(CHAT, json=ask("How many days?"))
+    assert index.asked == ["How many days?"]
+    assert engine.asked[0].body["messages"] == [
+        {"role": "system", "content": SYSTEM},
+        {
+            "role": "user",
+            "content": "Passages:\n[1] Title 1 > Part 1\nFact 1.\n\n[2] Title 2 > Part 2\nFact 2.\n\n"
+            "Question: How many days?",
+        },
+    ]
+
+
+async def test_the_format_is_the_one_that_fine_tuning_rows_teach() -> None:
+    # The rows of examples/raft are written by another program: the two must never drift apart.
+    text = question_with_passages("Q?", [passage(1)])
+    assert text == "Passages:\n[1] Title 1 > Part 1\nFact 1.\n\nQuestion: Q?"
+    assert SYSTEM == (
+        "Answer from the passages only. Cite the passage as [n]. "
+        "If they do not hold the answer, say: not in the documents."
+    )
+
+
+async def test_earlier_turns_are_kept_and_only_the_last_question_is_retrieved_for(
+    gateway: Any, engine: Any, calling: Any
+) -> None:
+    index = FakeIndex()
+    async with calling(gateway(index, rag=RAG)) as client:
+        await client.post(CHAT, json=ask("First?", "One.", "And then?"))
+    assert index.asked == ["And then?"]
+    assert [m["role"] for m in engine.asked[0].body["messages"]] == ["system", "user", "assistant", "user"]
+    assert engine.asked[0].body["messages"][1]["content"] == "First?"
+
+
+async def test_an_answer_comes_with_the_passages_that_it_cites(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.answer = "25 days [2]"
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        answer = (await client.post(CHAT, json=ask("How many days?"))).json()
+    assert answer["choices"][0]["message"]["content"] == "25 days [2]"
+    assert answer["hearth"]["citations"] == [
+        {
+            "number": 2,
+            "document": "doc2.md",
+            "title": "Title 2",
+            "heading": "Part 2",
+            "score": 0.5,
+            "text": "Fact 2.",
+        }
+    ]
+    assert answer["hearth"]["abstained"] is False
+    assert answer["hearth"]["retrieval"]["passages"] == ["doc1.md", "doc2.md"]
+    assert answer["hearth"]["retrieval"]["bestSimilarity"] == 0.5
+
+
+async def test_citations_of_passages_that_do_not_exist_are_taken_out(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.answer = "25 days [1] [7]"
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        answer = (await client.post(CHAT, json=ask("How many days?"))).json()
+    assert answer["choices"][0]["message"]["content"] == "25 days [1]"
+    assert answer["hearth"]["unknownCitations"] == [7]
+
+
+async def test_a_stream_carries_citations_in_its_last_chunk(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.answer = "25 days [2]"
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        stream = (await client.post(CHAT, json=ask("How many days?", stream=True))).text
+    events = [json.loads(e[6:]) for e in stream.split("\n\n") if e.startswith("data: {")]
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == "25 days [2]"
+    assert [e["hearth"]["citations"][0]["number"] for e in events if "hearth" in e] == [2]
+    assert events[-1]["choices"][0]["finish_reason"] == "stop"
+    assert stream.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_nothing_near_enough_is_said_without_asking_the_model(
+    gateway: Any, engine: Any, calling: Any, streamed: bool
+) -> None:
+    index = FakeIndex(Found([passage(1, 0.2)], 0.2))
+    rag = RAG | {"minSimilarity": 0.3, "abstainMessage": "I can't find that."}
+    async with calling(gateway(index, rag=rag)) as client:
+        response = await client.post(CHAT, json=ask("Who won the cup?", stream=streamed))
+    assert engine.asked == []
+    assert "I can't find that." in response.text
+    assert '"abstained":true' in response.text
+
+
+async def test_an_empty_index_abstains(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway(FakeIndex(Found([], None)), rag=RAG)) as client:
+        answer = (await client.post(CHAT, json=ask("Anything?"))).json()
+    assert engine.asked == []
+    assert answer["choices"][0]["message"]["content"] == "The documents do not hold the answer."
+    assert answer["hearth"] == {
+        "abstained": True,
+        "citations": [],
+        "retrieval": {
+            "index": "handbook",
+            "mode": "Dense",
+            "passages": [],
+            "milliseconds": answer["hearth"]["retrieval"]["milliseconds"],
+        },
+    }
+
+
+async def test_a_model_that_declines_is_an_abstention(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.answer = "Not in the\ndocuments."
+    async with calling(gateway(FakeIndex(), rag=RAG | {"abstainMessage": "Not there."})) as client:
+        answer = (await client.post(CHAT, json=ask("Q?"))).json()
+    assert answer["choices"][0]["message"]["content"] == "Not there."
+    assert answer["hearth"]["abstained"] is True
+    assert answer["hearth"]["citations"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"messages": []}, "at least one message"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "no user message"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "has no text"),
+        (ask("Q?", n=2), "n must be 1"),
+    ],
+)
+async def test_a_chat_without_a_question_is_refused(
+    gateway: Any, engine: Any, calling: Any, body: dict[str, Any], said: str
+) -> None:
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        response = await client.post(CHAT, json=body)
+    assert response.status_code == 400
+    assert said in response.json()["error"]["message"]
+
+
+async def test_plain_completions_cannot_bypass_the_documents(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        response = await client.post("/v1/completions", json={"prompt": "x"})
+    assert response.status_code == 400
+    assert engine.asked == []
+
+
+async def test_the_engines_refusal_of_a_long_prompt_reaches_the_client(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.faults = ["refuse"]
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        assert (await client.post(CHAT, json=ask("Q?"))).status_code == 400
+
+
+def test_passages_stay_within_their_budget() -> None:
+    long = [passage(n, text="x" * 300) for n in (1, 2, 3)]
+    assert within_budget(long, 1000) == long
+    assert [p.id for p in within_budget(long, 230)] == ["id1", "id2"]
+    (cut,) = within_budget(long, 50)
+    assert 0 < len(cut.text) < 150
+
+
+def test_a_template_of_the_user_is_filled() -> None:
+    text = question_with_passages("Q?", [passage(1)], "{question}\n--\n{passages}")
+    assert text == "Q?\n--\nPassages:\n[1] Title 1 > Part 1\nFact 1."
+
+
+@pytest.mark.parametrize(
+    ("answer", "real", "invented"),
+    [
+        ("25 days [1]", [1], []),
+        ("a [2], b [1], c [2]", [2, 1], []),
+        ("a [0] [4]", [], [0, 4]),
+        ("list[i] and [abc]", [], []),
+        ("", [], []),
+    ],
+)
+def test_cited_numbers(answer: str, real: list[int], invented: list[int]) -> None:
+    assert cited(answer, 3) == (real, invented)
+
+
+def test_invented_citations_are_removed_with_their_space() -> None:
+    assert without_citations("so it is [9]. And [1].", [9]) == "so it is. And [1]."
+
+
+def test_declining_is_recognised_however_it_is_written() -> None:
+    assert declines("  NOT in the documents. ")
+    assert not declines("It is in the documents of 2019 [1]")
+
+
+def test_fusion_prefers_what_both_rankings_hold() -> None:
+    a, b, c = passage(1, 0.9), passage(2, 0.8), passage(3, None)
+    fused = fuse([[a, b], [c, passage(2, None)]], 60)
+    assert [p.id for p in fused] == ["id2", "id1", "id3"]
+    assert fused[0].score == pytest.approx(1 / 62 + 1 / 62)
+    assert fused[0].similarity == 0.8, "the cosine survives where the words found it too"
+
+
+def test_euclidean_distances_become_cosines() -> None:
+    # |a - b|^2 = 2 - 2 cos(a, b) for unit vectors.
+    assert similarity("Euclidean", 0.0) == 1.0
+    assert similarity("Euclidean", 2.0) == 0.0
+    assert similarity("Cosine", 0.7) == 0.7
