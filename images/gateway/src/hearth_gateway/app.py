@@ -23,12 +23,12 @@ from starlette.types import Receive, Scope, Send
 from hearth_gateway import rag as answers
 from hearth_gateway.access import ANYONE, Caller, KeyStore
 from hearth_gateway.admission import Admission
-from hearth_gateway.config import Config
+from hearth_gateway.config import Config, RagConfig
 from hearth_gateway.errors import ApiError, bad_request, timed_out
 from hearth_gateway.metrics import Metrics
 from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model
 from hearth_gateway.rag import Prepared, Rag
-from hearth_gateway.retrieval import MilvusRetriever, Retriever
+from hearth_gateway.retrieval import Retriever
 from hearth_gateway.sse import DONE, event
 from hearth_gateway.upstream import Upstream
 
@@ -86,7 +86,7 @@ class Gateway:
         self.upstream = Upstream(config.upstream, timeout, self.metrics, **more)
         self.rag: Rag | None = None
         if config.rag is not None:
-            self.rag = Rag(config.rag, retriever or MilvusRetriever(config.rag), self.metrics)
+            self.rag = Rag(config.rag, retriever or _milvus(config.rag), self.metrics)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -270,6 +270,13 @@ class Gateway:
                 yield chunk
 
         return StreamingResponse(chunks(), 200, media_type="text/event-stream")
+
+
+def _milvus(config: RagConfig) -> Retriever:
+    # Here and not above: without an index a gateway does without pymilvus, and is light.
+    from hearth_gateway.milvus import MilvusRetriever
+
+    return MilvusRetriever(config)
 
 
 async def _unless_gone(request: Request, asked: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
