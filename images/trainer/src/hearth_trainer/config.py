@@ -85,6 +85,9 @@ class TrainingConfig(Part):
     max_sequence_length: int = 2048
     packing: bool = False
     precision: Literal["BF16", "FP32"] = "FP32"
+    """Type of the base weights."""
+    fast_arithmetic: bool = False
+    """Multiply in bfloat16 over float32 weights where the processor has instructions for it."""
     gradient_checkpointing: bool = False
     seed: int = 42
     device: Literal["CPU", "GPU"] = "CPU"

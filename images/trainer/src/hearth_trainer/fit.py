@@ -18,8 +18,9 @@ from trl import SFTConfig, SFTTrainer
 
 from hearth_trainer import checkpoints
 from hearth_trainer.callbacks import Watch
-from hearth_trainer.config import AdapterConfig, Config
+from hearth_trainer.config import AdapterConfig, Config, TrainingConfig
 from hearth_trainer.errors import BadConfigError, ModelError
+from hearth_trainer.processor import has_bfloat16
 from hearth_trainer.progress import Reporter
 from hearth_trainer.rows import Row
 from hearth_trainer.stopping import StopRequest
@@ -81,6 +82,11 @@ def as_hub_dataset(rows: Iterable[Row], conversational: bool) -> HubDataset:
     return HubDataset.from_list(items)
 
 
+def multiplies_in_bfloat16(training: TrainingConfig) -> bool:
+    """Whether matrices are multiplied in bfloat16, whatever the weights are stored in."""
+    return training.precision == "BF16" or (training.fast_arithmetic and training.device == "CPU" and has_bfloat16())
+
+
 def sft_config(config: Config) -> SFTConfig:
     """The trainer's arguments. Names and traps as of TRL 1.16 and transformers 5."""
     training = config.training
@@ -95,7 +101,7 @@ def sft_config(config: Config) -> SFTConfig:
         learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES[training.learning_rate_schedule],
         warmup_steps=training.warmup_ratio,
-        bf16=training.precision == "BF16",
+        bf16=multiplies_in_bfloat16(training),
         gradient_checkpointing=training.gradient_checkpointing,
         use_cpu=training.device == "CPU",
         seed=training.seed,

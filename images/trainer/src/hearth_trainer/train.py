@@ -15,7 +15,7 @@ from hearth_trainer import export
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadDataError
 from hearth_trainer.failures import recognise
-from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer
+from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer, multiplies_in_bfloat16
 from hearth_trainer.gate import judge
 from hearth_trainer.lint import Dataset
 from hearth_trainer.manifest import Artifact
@@ -89,7 +89,9 @@ def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop:
     on_gpu = config.training.device == "GPU"
     base = load_model(folder, torch.bfloat16 if on_gpu else torch.float32).to("cuda" if on_gpu else "cpu")
     wanted = (dataset.held_out, config.evaluation.metrics, dataset.longest_target, stop)
-    scores = {"base": measure(base, tokenizer, texts, *wanted)}
+    fast = torch.autocast(base.device.type, torch.bfloat16, enabled=multiplies_in_bfloat16(config.training))
+    with fast:
+        scores = {"base": measure(base, tokenizer, texts, *wanted)}
     log.info("base: %s", scores["base"])
     lineage, moved = lineage_of(config, dataset), None
     if config.output.merge:
@@ -98,7 +100,8 @@ def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop:
         tuned, moved = export.merged(base, fitted.checkpoint, tokenizer, texts, samples, limit)
     else:
         tuned = export.adapted(base, fitted.checkpoint)
-    scores["tuned"] = measure(tuned, tokenizer, texts, *wanted)
+    with fast:
+        scores["tuned"] = measure(tuned, tokenizer, texts, *wanted)
     log.info("tuned: %s", scores["tuned"])
     with stop.deferred():
         published = [export.publish_adapter(config, fitted.checkpoint, tokenizer, lineage)]

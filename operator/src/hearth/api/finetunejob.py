@@ -108,7 +108,8 @@ class Training(ApiModel):
     packing: bool | None = None
     """Whether several rows share one sequence. Unset: no."""
     precision: Literal["BF16", "FP32"] | None = None
-    """Type of the base weights in training; adapters are always FP32. Unset: BF16 on GPUs, FP32 on CPU."""
+    """Type of the base weights in training; adapters are always FP32. Unset: BF16 on GPUs; on
+    CPU FP32, multiplied in BF16 where the processor has instructions for it."""
     gradient_checkpointing: bool | None = None
     """Whether activations are computed again instead of kept: less memory, about a fifth slower. Unset: on GPUs."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None

@@ -92,6 +92,7 @@ def _training(spec: FineTuneJobSpec, training: ResolvedTraining, device: str) ->
         "maxSequenceLength": training.max_sequence_length,
         "packing": bool(written.packing),
         "precision": training.precision,
+        "fastArithmetic": written.precision is None,
         "gradientCheckpointing": training.gradient_checkpointing,
         "seed": training.seed,
         "device": device,

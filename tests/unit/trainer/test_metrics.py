@@ -1,0 +1,72 @@
+"""Figures of merit, and the gate over them."""
+
+import json
+
+import pytest
+from hearth_trainer.config import GateConfig
+from hearth_trainer.gate import judge
+from hearth_trainer.metrics import field_f1, score
+from hypothesis import given
+from hypothesis import strategies as st
+
+TARGET = {"name": "Ada", "age": 36, "tags": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "f1"),
+    [
+        (TARGET, 1.0),
+        ({"tags": ["x", "y"], "age": 36, "name": " Ada "}, 1.0),
+        ({**TARGET, "age": "36"}, 1.0),
+        ({**TARGET, "name": "Bob"}, 0.75),
+        ({**TARGET, "extra": 1}, 8 / 9),
+        ({"name": "Ada"}, 0.4),
+        ({"tags": ["y", "x"]}, 0.0),
+        ({}, 0.0),
+        (None, 0.0),
+    ],
+)
+def test_f1_counts_fields(answer: dict[str, object] | None, f1: float) -> None:
+    assert field_f1(TARGET, answer) == pytest.approx(f1)
+
+
+def test_json_metrics_look_only_at_rows_whose_target_is_an_object() -> None:
+    told = json.dumps(TARGET)
+    figures = score([told, told, "not in the documents"], [told, "{broken", "not in the documents"])
+    assert figures == pytest.approx({"ExactMatch": 2 / 3, "JSONValid": 0.5, "JSONFieldF1": 0.5})
+
+
+def test_without_such_rows_there_are_no_json_metrics() -> None:
+    assert score(["yes"], ["no"]) == {"ExactMatch": 0.0}
+
+
+@given(st.dictionaries(st.text(min_size=1), st.one_of(st.text(), st.integers(), st.booleans()), min_size=1))
+def test_an_object_matches_itself(value: dict[str, object]) -> None:
+    assert field_f1(value, json.loads(json.dumps(value))) == 1.0
+
+
+SCORES = {"base": {"JSONFieldF1": 0.1, "Loss": 2.0}, "tuned": {"JSONFieldF1": 0.9, "Loss": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("gate", "passed", "reason"),
+    [
+        (GateConfig(metric="JSONFieldF1", at_least=0.9), True, "JSONFieldF1 0.9000 is at least 0.9"),
+        (GateConfig(metric="JSONFieldF1", at_least=0.95), False, "JSONFieldF1 0.9000 is below 0.95"),
+        (GateConfig(metric="JSONFieldF1", beats=("base",)), True, "JSONFieldF1 0.9000 beats base's 0.1000"),
+        (GateConfig(metric="Loss", beats=("base",)), True, "Loss 0.2000 beats base's 2.0000"),
+        (GateConfig(metric="ExactMatch", at_least=0.5), False, "ExactMatch could not be measured"),
+    ],
+)
+def test_the_gate_gives_the_figures_behind_its_verdict(gate: GateConfig, passed: bool, reason: str) -> None:
+    verdict, said = judge(gate, SCORES)
+    assert verdict is passed
+    assert said.startswith(reason)
+
+
+def test_being_equal_is_not_beating() -> None:
+    same = {"base": {"ExactMatch": 0.5}, "tuned": {"ExactMatch": 0.5}}
+    assert judge(GateConfig(metric="ExactMatch", beats=("base",)), same) == (
+        False,
+        "ExactMatch 0.5000 is no better than base's 0.5000",
+    )
