@@ -28,13 +28,18 @@ def tidy(ctr: Path, socket: Path, seconds: float = 10.0) -> bool:
     """
     command = [str(ctr), "--address", str(socket), "--namespace", "k8s.io"]
     deadline = time.monotonic() + seconds
-    for kind in ("containers", "sandboxes"):
-        while names := _run(*command, kind, "list", "--quiet").split():
-            _run(*command, kind, "delete", *names)
+    for kind, remove in (("containers", ["delete"]), ("sandboxes", ["remove", "--force"])):
+        while names := identifiers(_run(*command, kind, "list")):
+            _run(*command, kind, *remove, *names)
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
     return True
+
+
+def identifiers(table: str) -> list[str]:
+    """The first column of one of ctr's tables, without its header."""
+    return [line.split()[0] for line in table.splitlines()[1:] if line.strip()]
 
 
 def _run(*command: str) -> str:
