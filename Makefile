@@ -55,6 +55,9 @@ cluster-status: setup ## clusters of this machine and their components
 cluster-images: setup ## build and push the images a profile needs (PROFILE=demo|test|all)
 	@$(RUN) hearth-cluster images --name $(CLUSTER) --profile $(PROFILE)
 
+cluster-gpus: setup ## let the node offer N GPUs it does not have (N=2; N=0 takes them away)
+	@$(RUN) hearth-cluster gpus $(or $(N),2) --name $(CLUSTER)
+
 cluster-env: setup ## eval "$$(make -s cluster-env)" points kubectl at it
 	@$(RUN) hearth-cluster env --name $(CLUSTER)
 
