@@ -60,7 +60,15 @@ def test_a_rule_has_the_value_that_cel_defines(rule: str, expected: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    "rule", ["self.absent == 1", "double(self.uri) > 0.0", "self.count", "self.count + 'x' == 'y'", "other.x == 1"]
+    "rule",
+    [
+        "self.absent == 1",
+        "double(self.uri) > 0.0",
+        "self.count",
+        "self.count + 'x' == 'y'",
+        "other.x == 1",
+        "quantity('2Gi') >= quantity('1Gi')",
+    ],
 )
 def test_a_rule_without_a_value_is_broken_as_at_admission(rule: str) -> None:
     assert not holds(rule, {"self": SPEC})

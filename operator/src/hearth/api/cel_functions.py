@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hearth.api.base import QUANTITY, quantity
@@ -17,10 +18,11 @@ class CelError(ValueError):
     """An expression that cannot be compiled, or that has no value for the object at hand."""
 
 
-class Quantity(float):
-    """A parsed Kubernetes quantity."""
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A parsed Kubernetes quantity. As in the API server it has no `<` or `>=`, only the methods below."""
 
-    __slots__ = ()
+    value: float
 
 
 def truth(value: Any) -> bool:
@@ -134,8 +136,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "endsWith": lambda text, suffix: text.endswith(suffix),
     "contains": lambda text, part: part in text,
     "split": lambda text, separator: text.split(separator),
-    "isGreaterThan": lambda left, right: left > right,
-    "isLessThan": lambda left, right: left < right,
-    "compareTo": lambda left, right: (left > right) - (left < right),
+    "isGreaterThan": lambda left, right: left.value > right.value,
+    "isLessThan": lambda left, right: left.value < right.value,
+    "compareTo": lambda left, right: (left.value > right.value) - (left.value < right.value),
 }
 """Called as `value.name(arguments)`."""
