@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hearth_cluster import ephemeral
 from hearth_cluster.cluster import Cluster
-from hearth_cluster.images import deliver_profile
+from hearth_cluster.images import deliver_profile, values_file
 from hearth_cluster.progress import Progress
+from helm import NAMESPACE, Helm
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,3 +30,14 @@ def node_cluster() -> Iterator[Cluster]:
     with ephemeral.node(progress) as cluster:
         deliver_profile(cluster.state, "test", progress)
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def hearth(node_cluster: Cluster) -> Helm:
+    """Both charts on the real node, in a namespace that admits only restricted pods."""
+    namespace = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
+    helm = Helm(node_cluster, values_file(node_cluster.state))
+    helm.install("hearth-crds")
+    helm.install("hearth")
+    return helm

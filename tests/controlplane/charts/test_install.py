@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hearth.api.kinds import KINDS
-from hearth_cluster import binaries, ephemeral
+from hearth_cluster import ephemeral
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.fakenodes import parse_groups
+from helm import CHARTS, NAMESPACE, Helm
 
-CHARTS = Path(__file__).resolve().parents[3] / "charts"
 IMAGES = CHARTS / "hearth" / "ci" / "images-values.yaml"
-NAMESPACE = "hearth-system"
 SERVICE: dict[str, Any] = {
     "apiVersion": "hearth.dev/v1alpha1",
     "kind": "LLMService",
@@ -32,31 +28,12 @@ CLAIM: dict[str, Any] = {
 }
 
 
-class Helm:
-    """Helm on one cluster."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-
-    def __call__(self, *arguments: str) -> str:
-        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
-        command = [str(binaries.tool("helm")), *arguments, "--namespace", NAMESPACE]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def install(self, chart: str, *options: str) -> str:
-        values = ["--values", str(IMAGES)] if chart == "hearth" else []
-        wait = ["--create-namespace", "--wait", "--timeout", "2m"]
-        return self("upgrade", "--install", chart, str(CHARTS / chart), *values, *wait, *options)
-
-
 @pytest.fixture(scope="module")
 def helm() -> Iterator[Helm]:
     """A cluster without Hearth, whose fake nodes make pods ready."""
     with ephemeral.control_plane() as cluster:
         cluster.fake_nodes(parse_groups("nodes: [{count: 2}]"))
-        yield Helm(cluster)
+        yield Helm(cluster, IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +91,8 @@ def test_uninstalling_keeps_definitions_resources_and_volumes(installed: Helm) -
         "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": [SERVICE, CLAIM]})
     )
     made = cluster.get("llmservice", "kept", "-n", "default")["metadata"]["uid"]
-    installed("uninstall", "hearth", "--wait")
-    installed("uninstall", "hearth-crds", "--wait")
+    installed.uninstall("hearth")
+    installed.uninstall("hearth-crds")
     assert pods(cluster) == {}
     assert cluster.get("llmservice", "kept", "-n", "default")["metadata"]["uid"] == made
     assert (
