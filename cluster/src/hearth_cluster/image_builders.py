@@ -91,7 +91,11 @@ class Buildah:
     def build(self, build: Build, on_step: Callable[[], None]) -> None:
         options = ["--isolation", "chroot", "--layers", "--format", "oci", "--pull-never"]
         command = [*self._buildah, "bud", *options, *_build_options(build), str(build.context)]
-        _run(command, build.log, on_step, r"(\[\d+/\d+\] )?STEP \d+/\d+: ", self._environment)
+        try:
+            _run(command, build.log, on_step, r"(\[\d+/\d+\] )?STEP \d+/\d+: ", self._environment)
+        finally:
+            # buildah 1.28 leaves the stages behind that a RUN mounted, and after a failure all of them.
+            subprocess.run([*self._buildah, "rm", "--all"], capture_output=True, env=self._environment, check=False)
 
     def push(self, reference: str, target: str, log: Path) -> None:
         # zstd: a third of gzip's time here, and less again on the node that pulls.

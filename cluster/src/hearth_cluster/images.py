@@ -137,14 +137,16 @@ def instructions(containerfile: str) -> int:
 
 def table(delivered: list[Delivered]) -> Table:
     """What was delivered, for people."""
-    shown = Table("Image", "Tag", "Digest", box=None)
-    shown.add_column("Size", justify="right")
-    shown.add_column("Seconds", justify="right")
-    shown.add_column("")
+    shown = Table(box=None)
+    for title in ("Image", "Tag", "Digest"):
+        shown.add_column(title, no_wrap=True)
+    for title in ("Size", "Time"):
+        shown.add_column(title, justify="right", no_wrap=True)
+    shown.add_column("", no_wrap=True)
     for one in delivered:
-        digest = one.manifest.digest.removeprefix("sha256:")[:12]
+        digest = one.manifest.digest.removeprefix("sha256:")[:10]
         size = f"{one.manifest.size / 1e6:.0f} MB"
-        shown.add_row(one.name, one.tag, digest, size, f"{one.seconds:.0f}", one.action)
+        shown.add_row(one.name, one.tag, digest, size, f"{one.seconds:.0f} s", one.action)
     return shown
 
 
