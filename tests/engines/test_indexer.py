@@ -66,7 +66,7 @@ def index(tmp_path: Path, engine: Any, embedder: Any, library: Path) -> Callable
 
     def index_run(kill_at: int | None = None, **changes: Any) -> Outcome:
         config = {
-            "owner": {"namespace": "default", "name": "handbook", "uid": "11111111-2222"},
+            "owner": "default/handbook",
             "alias": "handbook",
             "milvus": {"uri": engine.uri},
             "sources": [{"name": "library", "uri": "pvc://library", "path": str(library)}],

@@ -80,3 +80,40 @@ def test_a_service_may_change_while_it_serves(admission: Any, smallest: Any, sto
 def test_a_status_is_held_to_its_schema_too(admission: Any, smallest: Any, stored: Any, status: Any) -> None:
     name = stored("LLMService", smallest["LLMService"])
     assert not admission.status("LLMService", name, status).accepted
+
+
+SIZED = {"milvus": {"storage": {"size": "4Gi", "storageClassName": "fast"}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"milvus": {"topology": "Lite"}}, "topology is fixed"),
+        ({"milvus": {"storage": {"storageClassName": "slow"}}}, "storageClassName is fixed"),
+        ({"milvus": {"storage": {"storageClassName": None}}}, "storageClassName is fixed"),
+        ({"milvus": {"storage": None}}, "storageClassName is fixed"),
+        ({"milvus": {"storage": {"accessMode": "ReadWriteOncePod"}}}, "accessMode is fixed"),
+        ({"milvus": {"storage": {"size": "2Gi"}}}, "a volume only grows"),
+        ({"milvus": {"storage": {"size": "4000Mi"}}}, "a volume only grows"),
+    ],
+    ids=str,
+)
+def test_an_index_stays_on_its_volume(admission: Any, smallest: Any, stored: Any, change: Any, complaint: str) -> None:
+    answer = admission.change("VectorIndex", stored("VectorIndex", smallest["VectorIndex"] | SIZED), change)
+    assert not answer.accepted
+    assert complaint in answer.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"milvus": {"storage": {"size": "5Gi"}}},
+        {"milvus": {"storage": {"size": "4096Mi"}}},
+        {"chunking": {"size": 64}},
+        {"suspend": True},
+    ],
+    ids=str,
+)
+def test_an_index_may_grow_and_be_cut_anew(admission: Any, smallest: Any, stored: Any, change: Any) -> None:
+    answer = admission.change("VectorIndex", stored("VectorIndex", smallest["VectorIndex"] | SIZED), change)
+    assert answer.accepted, answer.message

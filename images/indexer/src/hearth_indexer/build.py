@@ -66,7 +66,7 @@ class Builder:
     def serve(self, chunks: Sequence[Chunk]) -> Built:
         """Makes the generation of these chunks, or finds it, and switches the alias to it."""
         name = collection_name(self._asked, self._sparse, self._kind, chunks)
-        known = self._ledger.builds(self._asked.alias, self._asked.owner.uid)
+        known = self._ledger.builds(self._asked.alias, self._asked.owner)
         build = next((b for b in known if b.collection == name), None)
         if build is not None and build.complete and self._whole(build):
             log.info("%s is complete already", name)
@@ -138,7 +138,7 @@ class Builder:
 
     def _created(self, name: str, chunks: int, dimensions: dict[str, int]) -> Build:
         build = Build(
-            collection=name, alias=self._asked.alias, owner=self._asked.owner.uid, created=now_ms(), chunks=chunks,
+            collection=name, alias=self._asked.alias, owner=self._asked.owner, created=now_ms(), chunks=chunks,
             embedders={e.field: e.identity for e in self._asked.embeddings}, dimensions=dimensions,
         )  # fmt: skip
         self._engine.drop(name)  # of a run that was killed before it wrote the ledger
@@ -170,7 +170,7 @@ class Builder:
         return [held[c.digest] for c in batch]
 
     def _retire(self, active: str) -> tuple[str, ...]:
-        builds = self._ledger.builds(self._asked.alias, self._asked.owner.uid)
+        builds = self._ledger.builds(self._asked.alias, self._asked.owner)
         dropped: list[str] = []
         for build in retired(builds, active, self._asked.keep_builds):
             if self._engine.drop(build.collection):

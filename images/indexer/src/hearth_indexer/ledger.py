@@ -25,7 +25,7 @@ class Build:
     collection: str
     alias: str
     owner: str
-    """uid of the VectorIndex."""
+    """`namespace/name` of the VectorIndex."""
     created: int
     """Unix time in milliseconds."""
     chunks: int

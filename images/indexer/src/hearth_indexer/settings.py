@@ -20,14 +20,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Owner(_Part):
-    """The VectorIndex that this run works for. Its uid marks the collections that may be dropped later."""
-
-    namespace: str
-    name: str
-    uid: str
-
-
 class Milvus(_Part):
     """Where the engine answers."""
 
@@ -100,8 +92,10 @@ class VectorIndexing(_Part):
 class RunSettings(_Part):
     """Everything one run is asked to do."""
 
-    owner: Owner
+    owner: str
+    """`namespace/name` of the VectorIndex: marks the collections that may be dropped later."""
     alias: str
+    """What readers search; points at the collection that serves."""
     milvus: Milvus
     sources: tuple[Source, ...] = Field(min_length=1)
     parsing: Parsing = Parsing()

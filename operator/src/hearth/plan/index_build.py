@@ -1,0 +1,186 @@
+"""The build of an index: which one is wanted, how its Job stands, and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from hearth.api.base import Json
+from hearth.api.vectorindex import VectorIndexSpec
+from hearth.plan.conditions import Condition
+from hearth.plan.index_engine import EngineState
+from hearth.plan.index_inputs import EmbeddersState, SourcesState
+from hearth.plan.pod_trouble import result_of, trouble
+from hearth.plan.world import Action, Apply, Delete, World, key_of
+from hearth.render.indexer_job import BUILD, CONTAINER, Build, alias_of, build_name, config_map, job, job_name
+
+TYPE = "Indexed"
+
+TRY_AGAIN = timedelta(minutes=5)
+"""How long a Job that ran out of retries rests before it is made again, where trying again may help."""
+
+RETRYABLE = frozenset({"Unavailable", "DiskFull", "Interrupted"})
+"""Classes of images/indexer whose cause lies outside of the spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildState:
+    """The outcome for the build."""
+
+    condition: Condition
+    wanted: str | None = None
+    actions: tuple[Action, ...] = ()
+    result: Json | None = None
+    """What a build that has just been finished found; it becomes the one that serves."""
+    build: Build | None = None
+    building: bool = False
+    stalled: bool = False
+    waiting_on: tuple[str, ...] = ()
+    failure: Json = field(default_factory=dict)
+    look_again: timedelta | None = None
+
+
+def build_state(
+    world: World,
+    spec: VectorIndexSpec,
+    engine: EngineState,
+    sources: SourcesState,
+    embedders: EmbeddersState,
+    now: datetime,
+) -> BuildState:
+    """What is written for the build, and how it stands."""
+    active = world.owner.get("status", {}).get("builds", {}).get("active")
+    blocked = _blocked(engine, sources, embedders)
+    if embedders.known is None or not sources.ready or engine.identity is None or engine.endpoint is None:
+        assert blocked is not None, "whoever is not known is not ready"
+        return blocked
+    build = Build(
+        alias=alias_of(world.owner, spec.milvus.topology),
+        milvus_uri=engine.endpoint,
+        engine=engine.identity,
+        embedders=embedders.known,
+        revisions=sources.revisions,
+        asked=world.owner["metadata"].get("annotations", {}).get("hearth.dev/reindex", ""),
+    )
+    wanted = build_name(spec, build)
+    spare = _spare(world, wanted)
+    if active == wanted:
+        told = Condition(TYPE, "True", "Indexed", _figures(world.owner["status"]))
+        return BuildState(told, wanted, spare, build=build)
+    if blocked is not None:
+        return blocked
+    return _under_way(world, spec, build, wanted, spare, now)
+
+
+def _blocked(engine: EngineState, sources: SourcesState, embedders: EmbeddersState) -> BuildState | None:
+    """What has to come first; the engine's and the sources' own conditions say more."""
+    if not engine.ready or engine.identity is None:
+        return BuildState(Condition(TYPE, "False", "WaitingForEngine", "Milvus does not answer yet"))
+    if not sources.ready:
+        told = Condition(TYPE, "False", "WaitingForSources", sources.condition.message)
+        return BuildState(told, waiting_on=sources.waiting_on)
+    if not embedders.ready:
+        told = Condition(TYPE, "False", embedders.reason, embedders.message)
+        waiting = (embedders.waiting_on,) if embedders.waiting_on else ()
+        return BuildState(told, stalled=embedders.stalled, waiting_on=waiting)
+    return None
+
+
+def _under_way(
+    world: World, spec: VectorIndexSpec, build: Build, wanted: str, spare: tuple[Action, ...], now: datetime
+) -> BuildState:
+    settings = world.settings
+    live = world.child("Job", job_name(world.owner["metadata"]["name"], wanted))
+    made = job(world.owner, spec, build, image=settings.images.indexer, progress_url=settings.progress_url)
+    actions = (*spare, Apply(config_map(world.owner, spec, build, settings.progress_ca)))
+    if live is None:
+        actions = (*actions, Apply(made))  # later it is left alone: a Job's template cannot be changed
+        told = Condition(TYPE, "False", "Building", f"build {wanted} begins")
+        return BuildState(told, wanted, actions, build=build, building=True)
+    result = _message(world, live)
+    if _ended(live, "Complete"):
+        if "result" in result:
+            told = Condition(TYPE, "True", "Indexed", _figures(result["result"]))
+            return BuildState(told, wanted, actions, result=result["result"], build=build)
+        # The pod is gone and its message with it: the same build once more finds everything done.
+        told = Condition(TYPE, "False", "Building", f"build {wanted} is looked at again: its result was lost")
+        return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
+    if _ended(live, "Failed"):
+        return _failed(live, wanted, actions, spare, result, now)
+    found = trouble(_pods(world, live))
+    if found is not None and found.reason not in RETRYABLE:
+        told = Condition(TYPE, "False", found.reason, f"build {wanted} does not run: {found.message}")
+        failure = {"class": found.reason, "retryable": True, "message": told.message} if found.lasting else {}
+        return BuildState(told, wanted, actions, build=build, building=True, stalled=found.lasting, failure=failure)
+    told = Condition(TYPE, "False", "Building", f"build {wanted} is being made")
+    return BuildState(told, wanted, actions, build=build, building=True)
+
+
+def _failed(
+    live: Json, wanted: str, actions: tuple[Action, ...], spare: tuple[Action, ...], result: Json, now: datetime
+) -> BuildState:
+    error = result.get("error") or {"class": "IndexerFailed", "message": _why(live)}
+    kind, retryable = str(error["class"]), error["class"] in RETRYABLE or "error" not in result
+    message = f"build {wanted} failed: {error['message']}"
+    failure: Json = {"class": kind, "retryable": retryable, "message": message}
+    if error.get("suggestion"):
+        failure["suggestion"] = error["suggestion"]
+        message = f"{message}; {error['suggestion']}"
+    told = Condition(TYPE, "False", kind, message)
+    if not retryable:
+        return BuildState(told, wanted, actions, stalled=True, failure=failure)
+    left = _ended_at(live) + TRY_AGAIN - now
+    if left <= timedelta(0):
+        again = Condition(TYPE, "False", "Building", f"build {wanted} is tried again after: {error['message']}")
+        return BuildState(again, wanted, (*spare, _delete(live)), building=True)
+    return BuildState(told, wanted, actions, stalled=True, failure=failure, look_again=left)
+
+
+def _why(live: Json) -> str:
+    said: Json = next((c for c in live["status"]["conditions"] if c["type"] == "Failed"), {})
+    return str(said.get("message") or said.get("reason") or "the indexer ended without a message")
+
+
+def _ended(live: Json, how: str) -> bool:
+    conditions = live.get("status", {}).get("conditions", [])
+    return any(c["type"] == how and c["status"] == "True" for c in conditions)
+
+
+def _ended_at(live: Json) -> datetime:
+    times = [c["lastTransitionTime"] for c in live["status"]["conditions"] if c["type"] == "Failed"]
+    return datetime.fromisoformat(times[0])
+
+
+def _pods(world: World, live: Json) -> list[Json]:
+    found = world.pods_labelled("batch.kubernetes.io/job-name", live["metadata"]["name"])
+    return sorted(found, key=lambda p: str(p["metadata"].get("creationTimestamp", "")))
+
+
+def _message(world: World, live: Json) -> Json:
+    """The outcome that the newest pod left, or an empty one."""
+    for pod in reversed(_pods(world, live)):
+        found = result_of(pod, CONTAINER)
+        if found is not None:
+            return found
+    return {}
+
+
+def _spare(world: World, wanted: str) -> tuple[Action, ...]:
+    """Jobs and configurations of other builds: stopped and removed, whatever state they are in."""
+    labelled = [(c, c["metadata"].get("labels", {}).get(BUILD)) for c in world.children]
+    return tuple(_delete(c) for c, name in labelled if name is not None and name != wanted)
+
+
+def _delete(obj: Json) -> Delete:
+    return Delete(key_of(obj), obj["metadata"]["uid"])
+
+
+def stopped(world: World) -> tuple[Action, ...]:
+    """Ends every build."""
+    return _spare(world, "")
+
+
+def _figures(found: Json) -> str:
+    skipped = found.get("skippedCount", 0)
+    more = f", {skipped} skipped" if skipped else ""
+    return f"{found.get('documents', 0)} documents in {found.get('chunks', 0)} chunks{more}"

@@ -1,0 +1,247 @@
+"""The engine of a VectorIndex: whether it can be made, whether it answers, and how its volume grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hearth.api.base import Json, quantity
+from hearth.api.vectorindex import VectorIndexSpec
+from hearth.plan.conditions import Condition
+from hearth.plan.pod_trouble import trouble
+from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
+from hearth.render.labels import COMPONENT, owner_labels
+from hearth.render.milvus import (
+    EngineChoice,
+    claim_name,
+    config_map,
+    default_size,
+    disruption_budget,
+    endpoint,
+    milvus_name,
+    services,
+    stateful_set,
+)
+
+TYPE = "EngineReady"
+
+FILE_DRIVERS = ("nfs", "smb", "cephfs", "efs.csi", "file.csi.azure", "filestore", "azurefile", "glusterfs", "lustre")
+"""Parts of the provisioner names of file systems that are served over a network."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """The outcome for the engine."""
+
+    condition: Condition
+    actions: tuple[Action, ...] = ()
+    endpoint: str | None = None
+    identity: str | None = None
+    """The engine as a build depends on it: its image and its volume. None while the volume is not known."""
+    image: str | None = None
+    storage: Json = field(default_factory=dict)
+    stalled: bool = False
+    waiting_on: str | None = None
+    refusal: Condition | None = None
+    """Something that the spec asks for and that is not done, while the engine runs on as it is."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return self.condition.status == "True"
+
+
+def storage_class_key(spec: VectorIndexSpec) -> ObjectKey | None:
+    """The StorageClass that the spec names."""
+    name = spec.milvus.storage.storage_class_name if spec.milvus.storage else None
+    return ObjectKey("StorageClass", "", name) if name else None
+
+
+def claim_key(owner: Json) -> ObjectKey:
+    """The claim of the engine's volume."""
+    meta = owner["metadata"]
+    return ObjectKey("PersistentVolumeClaim", meta["namespace"], claim_name(meta["name"]))
+
+
+def engine_state(world: World, spec: VectorIndexSpec) -> EngineState:
+    """What is written for the engine, and how it is."""
+    external = spec.milvus.external
+    if external is not None:
+        told = Condition(TYPE, "True", "External", f"{external.uri} is run by somebody else")
+        return EngineState(told, endpoint=external.uri, identity=external.uri)
+    refused = _storage_refusal(world, spec)
+    name = milvus_name(world.owner["metadata"]["name"])
+    if refused is not None and world.child("StatefulSet", name) is None:
+        return refused
+    return _running(world, spec, refused)
+
+
+def _storage_refusal(world: World, spec: VectorIndexSpec) -> EngineState | None:
+    """Why the volume cannot be made as the spec asks for it."""
+    key = storage_class_key(spec)
+    if key is None:
+        return None
+    found = world.related.get(key)
+    if found is None:
+        message = f"StorageClass {key.name} does not exist: create it, or name another one in spec.milvus.storage"
+        told = Condition(TYPE, "False", "StorageClassNotFound", message)
+        return EngineState(told, waiting_on=f"StorageClass {key.name}")
+    driver = str(found.get("provisioner", ""))
+    allowed = spec.milvus.storage is not None and spec.milvus.storage.allow_file
+    if spec.milvus.topology == "Standalone" and not allowed and any(part in driver for part in FILE_DRIVERS):
+        message = (
+            f"StorageClass {key.name} ({driver}) gives a network file system, and Standalone needs a block volume: its "
+            "etcd and its log rely on fsync and file locks. Name a block StorageClass, or set storage.allowFile: true"
+        )
+        return EngineState(Condition(TYPE, "False", "FileStorage", message), stalled=True)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    """How the volume's size stands. `template` is what the StatefulSet's template has to say now."""
+
+    wanted: str
+    template: str
+    effective: str
+    """What may be counted on now: the quota on data follows it."""
+    actions: tuple[Action, ...] = ()
+    recreate: bool = False
+    note: str = ""
+    refusal: Condition | None = None
+
+
+def _running(world: World, spec: VectorIndexSpec, refused: EngineState | None) -> EngineState:
+    owner, topology = world.owner, spec.milvus.topology
+    name = milvus_name(owner["metadata"]["name"])
+    live = world.child("StatefulSet", name)
+    volume = _volume(world, spec, live)
+    image = spec.milvus.image or _installed(world, topology)
+    storage = spec.milvus.storage
+    choice = EngineChoice(
+        image=image,
+        size=volume.template,
+        storage_class=storage.storage_class_name if storage else None,
+        access_mode=(storage.access_mode if storage else None) or "ReadWriteOnce",
+        suspended=spec.suspend,
+    )
+    objects = [*services(owner, topology), disruption_budget(owner)]
+    if topology == "Standalone":
+        objects.append(config_map(owner, volume.effective))
+    actions: list[Action] = [Apply(o) for o in objects]
+    if volume.recreate and live is not None:
+        actions.append(Delete(key_of(live), live["metadata"]["uid"], "Orphan"))
+    else:
+        actions.append(Apply(stateful_set(owner, spec, choice)))
+    claim = world.related.get(claim_key(owner))
+    condition, stalled, waiting_on = _health(world, spec, live, volume)
+    return EngineState(
+        condition=condition,
+        actions=(*actions, *volume.actions),
+        endpoint=endpoint(owner, world.settings.cluster_domain),
+        identity=f"{image} {claim['metadata']['uid']}" if claim else None,
+        image=image,
+        storage=_storage_status(owner, volume, claim),
+        stalled=stalled,
+        waiting_on=waiting_on,
+        refusal=volume.refusal or (refused.condition if refused else None),
+    )
+
+
+def _installed(world: World, topology: str) -> str:
+    images = world.settings.images
+    return images.milvus if topology == "Standalone" else images.milvus_lite
+
+
+def _volume(world: World, spec: VectorIndexSpec, live: Json | None) -> _Volume:
+    """Grows in three steps: the claim asks for more; when it has it, the StatefulSet goes alone and comes back."""
+    wanted = default_size(spec)
+    claim = world.related.get(claim_key(world.owner))
+    template = _template_size(live) or wanted
+    if claim is None:
+        # Nothing is kept on it: the template may be replaced right away.
+        differs = live is not None and quantity(template) != quantity(wanted)
+        return _Volume(wanted, wanted, wanted, recreate=differs)
+    asked = claim["spec"]["resources"]["requests"]["storage"]
+    capacity = claim.get("status", {}).get("capacity", {}).get("storage", asked)
+    if quantity(wanted) < quantity(asked):
+        return _Volume(wanted, template if live else asked, asked, refusal=_shrink(wanted, asked))
+    if quantity(wanted) > quantity(asked) and not _expandable(world, spec):
+        return _Volume(wanted, template if live else asked, asked, refusal=_cannot_grow(spec, wanted, asked))
+    grow: tuple[Action, ...] = (Apply(_claim(world.owner, wanted), owned=False),)
+    if quantity(capacity) < quantity(wanted):
+        note = f"the volume grows from {capacity} to {wanted}"
+        return _Volume(wanted, template, capacity, grow, note=note)
+    differs = live is not None and quantity(template) != quantity(wanted)
+    return _Volume(wanted, wanted, wanted, grow, recreate=differs)
+
+
+def _template_size(live: Json | None) -> str | None:
+    if live is None:
+        return None
+    return str(live["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"])
+
+
+def _expandable(world: World, spec: VectorIndexSpec) -> bool:
+    """What the named class says; of an unnamed one the API server will say it."""
+    key = storage_class_key(spec)
+    found = world.related.get(key) if key else None
+    return found is None or bool(found.get("allowVolumeExpansion"))
+
+
+def _shrink(wanted: str, asked: str) -> Condition:
+    message = f"the volume has {asked} and cannot shrink to {wanted}: set storage.size to {asked} or more"
+    return Condition("Stalled", "True", "VolumeCannotShrink", message)
+
+
+def _cannot_grow(spec: VectorIndexSpec, wanted: str, asked: str) -> Condition:
+    name = spec.milvus.storage.storage_class_name if spec.milvus.storage else ""
+    message = (
+        f"the volume has {asked} and cannot grow to {wanted}: StorageClass {name} does not allow it "
+        "(allowVolumeExpansion). Allow it there, or make another VectorIndex on a class that does"
+    )
+    return Condition("Stalled", "True", "VolumeCannotGrow", message)
+
+
+def _claim(owner: Json, size: str) -> Json:
+    """What we ask of the claim that the StatefulSet controller made; the rest of it is not ours."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim_name(owner["metadata"]["name"]), "labels": owner_labels(owner)},
+        "spec": {"resources": {"requests": {"storage": size}}},
+    }
+
+
+def _storage_status(owner: Json, volume: _Volume, claim: Json | None) -> Json:
+    told = {"claim": claim_name(owner["metadata"]["name"]), "size": volume.wanted}
+    capacity = (claim or {}).get("status", {}).get("capacity", {}).get("storage")
+    return told | ({"capacity": capacity} if capacity else {})
+
+
+def _health(
+    world: World, spec: VectorIndexSpec, live: Json | None, volume: _Volume
+) -> tuple[Condition, bool, str | None]:
+    """The condition, whether somebody has to act, and what is waited for."""
+    if spec.suspend:
+        return Condition(TYPE, "False", "Suspended", "the engine is stopped; its volume stays"), False, None
+    pods = world.pods_labelled(COMPONENT, "milvus")
+    if any(_is_ready(p) for p in pods):
+        kept = "stays" if spec.deletion_policy == "Retain" else "goes"
+        claim = claim_name(world.owner["metadata"]["name"])
+        message = f"answers; its data is on PersistentVolumeClaim {claim}, which {kept} when the index is deleted"
+        return Condition(TYPE, "True", "Answers", f"{message}; {volume.note}" if volume.note else message), False, None
+    if volume.recreate:
+        message = "the StatefulSet is made again with the larger volume in its template; its pod runs on"
+        return Condition(TYPE, "True", "Growing", message), False, None
+    found = trouble(pods)
+    if found is not None:
+        message = f"Milvus does not run: {found.message}"
+        return Condition(TYPE, "False", found.reason, message), found.lasting, "a node" if not found.lasting else None
+    message = "Milvus is starting" if live is not None else "Milvus is being made"
+    return Condition(TYPE, "False", "Starting", message), False, None
+
+
+def _is_ready(pod: Json) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    alive = "deletionTimestamp" not in pod["metadata"]
+    return alive and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

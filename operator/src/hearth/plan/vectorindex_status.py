@@ -1,0 +1,220 @@
+"""The whole status of a VectorIndex, from the outcome of a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hearth.api.base import Json, decimal
+from hearth.api.vectorindex import VectorIndexSpec
+from hearth.plan.conditions import Condition, merge, ready, reconciling, rfc3339, stalled
+from hearth.plan.index_build import BuildState
+from hearth.plan.index_engine import EngineState
+from hearth.plan.index_inputs import SourcesState
+from hearth.plan.world import Event, World
+from hearth.render.indexer_job import DEFAULT_RECALL
+
+FACTS = (
+    "documents", "chunks", "skipped", "skippedCount", "embeddedNow", "embeddings", "recall", "index", "capabilities",
+)  # fmt: skip
+"""What describes the build that serves: kept until another one does."""
+
+PROGRESS_INTERVAL = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Ready, Reconciling and Stalled, and what goes with them."""
+
+    conditions: tuple[Condition, ...]
+    failure: Json
+    waiting_on: tuple[str, ...] = ()
+
+
+def compose_status(
+    world: World, spec: VectorIndexSpec, engine: EngineState, sources: SourcesState, build: BuildState, now: datetime
+) -> Json:
+    """The status to be on record."""
+    live, generation = world.owner.get("status", {}), world.owner["metadata"].get("generation", 0)
+    status: Json = {key: live[key] for key in FACTS if key in live}
+    if build.result is not None:
+        status = facts(spec, build, build.result)
+    status["observedGeneration"] = generation
+    status["builds"] = _builds(live, build)
+    resolved = _resolved(live, engine, build)
+    if resolved:
+        status["resolved"] = resolved
+    if engine.endpoint is not None:
+        status["endpoint"] = engine.endpoint
+    if engine.storage:
+        status["storage"] = engine.storage
+    progress = _progress(world, build)
+    if progress:
+        status["progress"] = progress
+    summary = _summary(spec, engine, sources, build, status)
+    status["phase"] = _phase(spec, summary)
+    recall = recall_condition(spec, status)
+    own = (engine.condition, sources.condition, build.condition, recall)
+    status["conditions"] = merge(live.get("conditions", []), [*summary.conditions, *own], generation, now)
+    if summary.failure:
+        status["failure"] = summary.failure
+    if summary.waiting_on:
+        status["pending"] = _pending(live, summary, now)
+    return {key: value for key, value in status.items() if value not in ({}, [])}
+
+
+def facts(spec: VectorIndexSpec, build: BuildState, result: Json) -> Json:
+    """What the status says of a build that has just been finished."""
+    assert build.build is not None
+    made = {e["name"]: e["dimension"] for e in result["embeddings"]}
+    embeddings = []
+    for asked, by in zip(spec.embeddings, build.build.embedders, strict=True):
+        told: Json = {
+            "name": asked.name,
+            "dimension": made[asked.name],
+            "serviceRef": {"name": asked.service_ref.name},
+            "model": by.model,
+            "modelDigest": by.digest,
+            "metric": asked.metric or "Cosine",
+        }
+        embeddings.append(told | ({"queryPrefix": asked.query_prefix} if asked.query_prefix else {}))
+    recall = {**result["recall"], "measured": f"{result['recall']['measured']:.4f}", "target": recall_target(spec)}
+    return {
+        **{key: result[key] for key in ("documents", "chunks", "skippedCount", "embeddedNow", "capabilities")},
+        "skipped": _unique(result.get("skipped", [])),
+        "embeddings": embeddings,
+        "recall": recall,
+        "index": {key: value for key, value in result["index"].items() if value not in ({}, None)},
+    }
+
+
+def _unique(skipped: list[Json]) -> list[Json]:
+    """One entry per document, as a list keyed by uri asks for."""
+    return list({s["uri"]: {"uri": s["uri"][:1024], "reason": s["reason"][:256]} for s in skipped}.values())
+
+
+def recall_target(spec: VectorIndexSpec) -> str:
+    """The recall that is wanted."""
+    return (spec.index.recall_target if spec.index else None) or DEFAULT_RECALL
+
+
+def recall_condition(spec: VectorIndexSpec, status: Json) -> Condition:
+    """Whether the build that serves finds what exact search finds."""
+    recall = status.get("recall")
+    if recall is None:
+        return Condition("RecallMet", "Unknown", "NotMeasured", "recall is measured at the end of a build")
+    target = recall_target(spec)
+    told = f"recall@{recall['k']} is {recall['measured']} over {recall['queries']} queries; the target is {target}"
+    if decimal(recall["measured"]) >= decimal(target):
+        return Condition("RecallMet", "True", "Measured", told)
+    return Condition("RecallMet", "False", "BelowTarget", f"{told}: set index.type to FLAT, or lower the target")
+
+
+def _builds(live: Json, build: BuildState) -> Json:
+    kept = {k: v for k, v in live.get("builds", {}).items() if k in ("active", "collection", "alias")}
+    if build.result is not None:
+        kept = {"active": build.wanted, "collection": build.result["collection"], "alias": build.result["alias"]}
+    elif build.building:
+        kept["building"] = build.wanted
+    return kept
+
+
+def _resolved(live: Json, engine: EngineState, build: BuildState) -> Json:
+    resolved: Json = dict(live.get("resolved", {}))
+    if engine.image is not None:
+        resolved["image"] = engine.image
+    if build.result is not None:
+        chunking = build.result["chunking"]
+        resolved |= {
+            "engine": build.result["engine"],
+            "chunkSize": chunking["size"],
+            "chunkOverlap": chunking["overlap"],
+            "exactTokens": chunking["exactTokens"],
+            "sparse": build.result["sparse"],
+        }
+    return resolved
+
+
+def _progress(world: World, build: BuildState) -> Json:
+    """What the indexer said last, changed at most every ten seconds."""
+    if not build.building:
+        return {}
+    told, before = world.progress, world.owner.get("status", {}).get("progress", {})
+    if told is None or not {"documents", "chunks", "embedded"} <= told.get("metrics", {}).keys():
+        return dict(before)
+    received = datetime.fromisoformat(told["receivedAt"])
+    if before and received - datetime.fromisoformat(before["updatedAt"]) < PROGRESS_INTERVAL:
+        return dict(before)
+    counts = {key: int(told["metrics"][key]) for key in ("documents", "chunks", "embedded")}
+    return {**counts, "percentage": told.get("percentage", 0), "updatedAt": rfc3339(received)}
+
+
+def _summary(
+    spec: VectorIndexSpec, engine: EngineState, sources: SourcesState, build: BuildState, status: Json
+) -> Summary:
+    """The first thing that is wrong, in the order in which things are needed."""
+    serving = "; the last build still serves" if status.get("builds", {}).get("active") and engine.ready else ""
+    if spec.suspend:
+        message = "suspended: the engine is stopped, the volume stays"
+        told = (Condition("Ready", "False", "Suspended", message), *reconciling("Suspended", "")[1:])
+        return Summary((told[0], Condition("Reconciling", "False", "Suspended"), told[2]), {})
+    for condition, is_stalled, waiting in (
+        (engine.condition, engine.stalled, (engine.waiting_on,) if engine.waiting_on else ()),
+        (sources.condition, False, sources.waiting_on),
+        (build.condition, build.stalled, build.waiting_on),
+    ):
+        if condition.status != "True":
+            message = f"{condition.message}{serving}"
+            if not is_stalled:
+                return Summary(reconciling(condition.reason, message), {}, waiting)
+            failure = build.failure if condition is build.condition else {}
+            failure = failure or {"class": condition.reason, "retryable": True, "message": condition.message}
+            return Summary(stalled(condition.reason, message), failure, waiting)
+    summary = ready("Indexed", build.condition.message)
+    if engine.refusal is None:
+        return Summary(summary, {})
+    refused = Condition("Stalled", "True", engine.refusal.reason, engine.refusal.message)
+    failure = {"class": refused.reason, "retryable": True, "message": refused.message}
+    return Summary((*summary[:2], refused), failure)
+
+
+def _phase(spec: VectorIndexSpec, summary: Summary) -> str:
+    if spec.suspend:
+        return "Suspended"
+    by_type = {c.type: c.status for c in summary.conditions}
+    if by_type["Ready"] == "True":
+        return "Serving"
+    return "Stalled" if by_type["Stalled"] == "True" else "Progressing"
+
+
+def _pending(live: Json, summary: Summary, now: datetime) -> Json:
+    reason = summary.conditions[0].reason
+    before = live.get("pending", {})
+    since = before["since"] if before.get("reason") == reason else rfc3339(now)
+    return {"since": since, "reason": reason, "waitingOn": list(summary.waiting_on)}
+
+
+def events(live: Json, status: Json) -> tuple[Event, ...]:
+    """Ready with a new status or reason; a build that follows another one; vectors that became longer or shorter."""
+    told: list[Event] = []
+    before, after = _ready_of(live), _ready_of(status)
+    if (before.get("status"), before.get("reason")) != (after["status"], after["reason"]):
+        bad = any(c["type"] == "Stalled" and c["status"] == "True" for c in status["conditions"])
+        told.append(Event("Warning" if bad else "Normal", after["reason"], after["message"] or after["reason"]))
+    old = {e["name"]: e for e in live.get("embeddings", [])}
+    for embedding in status.get("embeddings", []):
+        was = old.get(embedding["name"])
+        if was is not None and was["dimension"] != embedding["dimension"]:
+            note = (
+                f"embedding {embedding['name']} now has {embedding['dimension']} dimensions ({embedding['model']}), "
+                f"before {was['dimension']} ({was['model']}); every chunk was embedded anew"
+            )
+            told.append(Event("Normal", "DimensionChanged", note))
+    first, second = (s.get("builds", {}).get("collection") for s in (live, status))
+    if first is not None and second != first:
+        told.append(Event("Normal", "BuildSwitched", f"readers were switched from {first} to {second}"))
+    return tuple(told)
+
+
+def _ready_of(status: Json) -> Json:
+    return next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
