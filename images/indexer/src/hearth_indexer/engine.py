@@ -111,10 +111,20 @@ class Engine:
             self.client.drop_collection(collection)
             return True
 
-    def load(self, collection: str) -> None:
-        """Makes the collection searchable. milvus-lite forgets this when it restarts."""
-        with engine_errors(f"loading {collection}"):
-            self.client.load_collection(collection, timeout=600)
+    def load(self, collection: str, patience: float = 60.0) -> None:
+        """Makes the collection searchable. milvus-lite forgets this when it restarts.
+
+        Tried again for `patience` seconds: milvus-lite refuses while it still writes the index file.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self.client.load_collection(collection, timeout=600)
+                return
+            except MilvusException as error:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"loading {collection}: Milvus answers: {error.message}") from error
+                time.sleep(0.5)
 
     def reload(self, collection: str) -> None:
         """Loads the collection anew, so that sealed segments are served with their index."""
