@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from contextlib import ExitStack
+from pathlib import Path
+
+from hearth_cluster.errors import ClusterError
+
+LOWEST = 16000
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     """`count` different ports that nobody listens on now.
 
-    They are all held until the last is found, so that none is given twice; another process may still take one before
-    it is used, which shows as "address already in use" in the component's log.
+    They lie below the range the kernel gives to outgoing connections. One from that range could be lost while its
+    server restarts: to any client on the machine, or to the server's own client, which may even end up connected to
+    itself. All are held until the last is found, so that none is given twice.
+
+    Raises:
+        ClusterError: there are not that many.
     """
+    candidates = list(range(LOWEST, max(_first_ephemeral(), LOWEST + 1000)))
+    random.shuffle(candidates)
     with ExitStack() as held:
-        ports = []
-        for _ in range(count):
+        ports: list[int] = []
+        for port in candidates:
+            if len(ports) == count:
+                break
             listener = held.enter_context(socket.socket())
-            listener.bind((address, 0))
-            ports.append(int(listener.getsockname()[1]))
+            try:
+                listener.bind((address, port))
+            except OSError:
+                continue
+            ports.append(port)
+    if len(ports) < count:
+        raise ClusterError(f"{address} has only {len(ports)} free ports from {LOWEST} on, {count} are needed")
     return ports
+
+
+def _first_ephemeral() -> int:
+    return int(_EPHEMERAL.read_text().split()[0])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.table import Table
 
+from hearth_cluster.paths import clusters_dir
 from hearth_cluster.processes import Supervisor
 from hearth_cluster.state import ClusterState, all_clusters
 
@@ -23,7 +23,6 @@ class Line:
     running: bool
     seconds: float | None
     """How long ago it was started, as its record says."""
-    log: Path
 
 
 def lines(states: list[ClusterState], now: float) -> Iterator[Line]:
@@ -35,7 +34,7 @@ def lines(states: list[ClusterState], now: float) -> Iterator[Line]:
         for name in supervisor.names():
             started = supervisor.started(name)
             age = None if started is None else now - started
-            yield Line(state.name, profile, name, supervisor.running(name), age, supervisor.log(name))
+            yield Line(state.name, profile, name, supervisor.running(name), age)
 
 
 def table() -> Table | str:
@@ -43,7 +42,7 @@ def table() -> Table | str:
     states = all_clusters()
     if not states:
         return "no cluster is up"
-    shown = Table("cluster", "profile", "component", "state", "since", "log", box=None, header_style="bold")
+    shown = Table("cluster", "profile", "component", "state", "since", box=None, header_style="bold")
     previous = None
     for line in lines(states, time.time()):
         first = line.cluster != previous
@@ -51,17 +50,13 @@ def table() -> Table | str:
         condition = "[green]running[/green]" if line.running else "[red]ended[/red]"
         since = "" if line.seconds is None else duration(line.seconds)
         head = (line.cluster, line.profile) if first else ("", "")
-        shown.add_row(*head, line.component, condition, since, str(line.log))
+        shown.add_row(*head, line.component, condition, since)
     for state in states:
         if not Supervisor(state.folder).names():
-            shown.add_row(
-                state.name,
-                str(state.settings().get("provider", "")),
-                "",
-                "containers of Docker" if state.settings().get("provider") == "kind" else "[red]nothing runs[/red]",
-                "",
-                "",
-            )
+            made_by_kind = state.settings().get("provider") == "kind"
+            shown.add_row(state.name, "", "", "containers of Docker" if made_by_kind else "[red]nothing runs[/red]", "")
+    shown.caption = f"logs: {clusters_dir()}/CLUSTER/logs/COMPONENT.log"
+    shown.caption_justify = "left"
     return shown
 
 
