@@ -35,7 +35,7 @@ FAMILY = (
     "Pettigrew Rudd Sallow Tindall Vane Winterbourne"
 ).split()
 PLACES = (
-    "Aldermere Brackenford Coldwater Dunmarsh Eastholm Fallowby Greystone Harrowgate Inverlea Kelbrook Langmoor "
+    "Aldermere Brackenford Coldwater Dunmarsh Eastholm Fallowby Greystone Harrowby Inverlea Kelbrook Langmoor "
     "Millhaven Northwick Oakhampton Penrose Quenby Ravensworth Stonebridge Thornfield Upwell Wexcombe Yarrow"
 ).split()
 COURTS = (

@@ -1,8 +1,9 @@
 """What invented institutions write in their rules: topics, sentences with a gap for a value, and questions about it.
 
 The texts lie in `facts.json`. Every sentence has one `{v}`; its questions ask for exactly that value. `{p}` stands for
-the people the rules are for (crew, pupils, volunteers…), `{w}` for the place (ship, garden, orchestra…). Museums, ships
-and villages were chosen because a company handbook shares no fact with them.
+the people the rules are for (crew, pupils, volunteers…), `{w}` for the place (ship, garden, orchestra…); `{product}`,
+`{town}` and `{thing}` for what the fact is about. Museums, ships and villages were chosen because a company handbook
+shares no fact with them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes rows that teach a model to answer from numbered passages, to cite, and to decline (the RAFT recipe).
 
-    python examples/raft/generate.py [--seed 7] [--train 300] [--eval 60] [--out FOLDER]
+    python examples/raft/generate.py [--seed 7] [--train 340] [--eval 60] [--out FOLDER]
 
 RAFT: Zhang et al. 2024, "Adapting Language Model to Domain Specific RAG". A row has one passage that holds the answer
 among distractors; in about a quarter of the rows no passage holds it and the target is `not in the documents`.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,12 @@ DOCUMENTS = (
 )
 
 
+SUBJECTS = ("product", "town", "thing")
+"""Gaps for what a fact is about: the same fact about another subject is no answer."""
+PLACES = (0.5, 0.3, 0.2)
+"""How often the passage with the answer stands first, second, third: retrieval puts the likeliest first."""
+
+
 @dataclass(frozen=True)
 class Passage:
     """A piece of a document, and the facts it states with their values."""
@@ -52,22 +58,31 @@ class Passage:
 
 @dataclass(frozen=True)
 class Setting:
-    """The invented institution that a row is about."""
+    """The invented institution that a row is about, and the subjects that its facts speak of."""
 
     name: str
     people: str
     workplace: str
+    subjects: dict[str, str]
+
+    def about_others(self, dice: random.Random) -> Setting:
+        """The same institution, with facts about other subjects."""
+        others = {k: dice.choice([w for w in WORDS[k] if w != v]) for k, v in self.subjects.items()}
+        return replace(self, subjects=others)
 
     def fill(self, text: str, value: str = "") -> str:
         """The text with its gaps filled, capitalised."""
         filled = text.replace("{p}", self.people).replace("{w}", self.workplace).replace("{v}", value)
+        for kind, subject in self.subjects.items():
+            filled = filled.replace("{" + kind + "}", subject)
         return filled[0].upper() + filled[1:]
 
 
 def make_setting(dice: random.Random) -> Setting:
     """A new institution."""
     workplace = dice.choice(WORDS["workplace"])
-    return Setting(institution(dice, workplace), dice.choice(WORDS["people"]), workplace)
+    subjects = {kind: dice.choice(WORDS[kind]) for kind in SUBJECTS}
+    return Setting(institution(dice, workplace), dice.choice(WORDS["people"]), workplace, subjects)
 
 
 def make_passage(
@@ -96,12 +111,19 @@ def ask(passages: list[Passage], question: str) -> str:
 def make_row(
     dice: random.Random, topics: tuple[Topic, ...], topic: Topic, fact: Fact, answerable: bool
 ) -> dict[str, Any]:
-    """One row about `fact`; its passage is there either way, but only an answerable row states the fact."""
+    """One row about `fact`; its passage is there either way, but only an answerable row states the fact.
+
+    Where the fact is about a subject, an unanswerable row may state it about another one.
+    """
     setting = make_setting(dice)
-    others = dice.sample([t for t in topics if t is not topic], dice.choice((1, 2, 2, 2)))
-    wanted = make_passage(dice, setting, topic, fact, fact if answerable else None)
-    passages = [make_passage(dice, setting, other, None, None) for other in others]
-    passages.insert(dice.randrange(len(passages) + 1), wanted)
+    has_subject = any("{" + kind + "}" in fact.sentence for kind in SUBJECTS)
+    near_miss = not answerable and has_subject and dice.random() < 0.7
+    told_of = setting.about_others(dice) if near_miss else setting
+    wanted = make_passage(dice, told_of, topic, fact, fact if answerable or near_miss else None)
+    # Neighbours come from any topic, the same one included, but never state the fact that is asked for.
+    others = dice.choices(topics, k=dice.choice((1, 2, 2, 2)))
+    passages = [make_passage(dice, setting.about_others(dice), other, fact, None) for other in others]
+    passages.insert(min(len(passages), dice.choices((0, 1, 2), PLACES)[0]), wanted)
     question = setting.fill(dice.choice(fact.questions))
     target = f"{wanted.values[fact]} [{passages.index(wanted) + 1}]" if answerable else DECLINE
     return {
@@ -133,7 +155,7 @@ def main() -> None:
     """Writes train.jsonl and eval.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--train", type=int, default=300)
+    parser.add_argument("--train", type=int, default=340)
     parser.add_argument("--eval", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = parser.parse_args()

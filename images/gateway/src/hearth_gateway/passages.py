@@ -56,6 +56,9 @@ def question_with_passages(question: str, passages: Sequence[Passage], template:
 
 
 def _head(passage: Passage, number: int) -> str:
+    """The number and the chain of headings. The indexer's chains begin with the title; others are put behind it."""
+    if passage.heading.startswith(passage.title):
+        return f"[{number}] {passage.heading or passage.title}"
     return f"[{number}] {passage.title} > {passage.heading}" if passage.heading else f"[{number}] {passage.title}"
 
 
