@@ -40,6 +40,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.objects: dict[ObjectKey, Stored] = {}
         self.log: list[tuple[int, WatchEvent]] = []
+        self._before: dict[int, Json] = {}
         self.writes: list[tuple[str, ObjectKey]] = []
         self.reads = 0
         self.before_write: Callable[[str, ObjectKey], None] = lambda verb, key: None
@@ -66,8 +67,9 @@ class FakeApi:
                 raise GoneError(410, "Expired", "too old resource version")
             for version, event in [entry for entry in self.log if entry[0] > at]:
                 at = version
-                if _selected(what, event.object):
-                    yield WatchEvent(event.type, self._shown(what, event.object))
+                type_ = _type_seen(what, event, self._before.get(version))
+                if type_ is not None:
+                    yield WatchEvent(type_, self._shown(what, event.object))
             self._changed.clear()
             await self._changed.wait()
 
@@ -161,7 +163,7 @@ class FakeApi:
             if meta.get("uid"):
                 raise ConflictError(409, "Conflict", "uid mismatch: no existing object was found")
             return self._create(key, _without_preconditions(obj), manager)
-        _check_preconditions(meta, stored.obj["metadata"])
+        _check_preconditions({**meta, "uid": stored.obj["metadata"]["uid"]} if status else meta, stored.obj["metadata"])
         desired = {"status": obj["status"]} if status else _without_preconditions(obj)
         leaves = {p: v for p, v in flatten(desired).items() if _is_applied(p, key.kind, status)}
         slot = f"{manager}:status" if status else manager
@@ -197,6 +199,7 @@ class FakeApi:
             if _spec(new) != _spec(stored.obj):
                 new["metadata"]["generation"] = stored.obj["metadata"].get("generation", 1) + 1
             new["metadata"]["resourceVersion"] = self._next_version()
+            self._before[self._last_version] = stored.obj
             stored.obj = new
             self._tell("MODIFIED", new)
         return copy.deepcopy(stored.obj)
@@ -258,6 +261,20 @@ def _is_applied(path: Path, kind: str, status: bool) -> bool:
 
 def _spec(obj: Json) -> Json:
     return {k: v for k, v in obj.items() if k not in ("metadata", "status")}
+
+
+def _type_seen(what: Selection, event: WatchEvent, before: Json | None) -> Any:
+    """The type of a change as a selective watch tells it; None where the watch does not tell it at all."""
+    if event.type != "MODIFIED" or before is None:
+        return event.type if _selected(what, event.object) else None
+    match _selected(what, before), _selected(what, event.object):
+        case True, True:
+            return "MODIFIED"
+        case True, False:
+            return "DELETED"
+        case False, True:
+            return "ADDED"
+    return None
 
 
 def _merged(obj: Any, patch: Any) -> Any:

@@ -74,7 +74,7 @@ class Api(Protocol):
         ...
 
     async def apply_status(self, resource: Resource, obj: Json, manager: str) -> Json:
-        """Server-side apply of the status subresource, forced."""
+        """Server-side apply of the status subresource, forced. resourceVersion is a precondition, uid is not."""
         ...
 
     async def create(self, resource: Resource, obj: Json) -> Json:

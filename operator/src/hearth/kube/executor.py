@@ -85,15 +85,18 @@ class Executor:
         body = {
             "apiVersion": owner["apiVersion"],
             "kind": owner["kind"],
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            # The status subresource of a custom resource does not look at the uid, but it does at the version.
+            "metadata": {
+                "name": key.name,
+                "namespace": key.namespace,
+                "resourceVersion": live["metadata"]["resourceVersion"],
+            },
             "status": status,
         }
         try:
             written = await self._api.apply_status(self._table.of(key.kind), body, STATUS)
-        except (NotFoundError, InvalidError) as error:
-            if isinstance(error, NotFoundError) or _is_uid_mismatch(error):
-                return 0  # the owner is gone; its deletion is on its way through the watch
-            raise
+        except NotFoundError:
+            return 0  # the owner is gone; its deletion is on its way through the watch
         told = written.get("status") or {}
         self._settle(key, desired, written, None if same_status(status, told) else ".status")
         return 1
