@@ -1,9 +1,11 @@
-"""Runs the operator for Widgets as a process of its own, so that tests can kill it."""
+"""Runs the operator for the Widgets of one namespace as a process of its own, so that tests can kill it."""
 
 import asyncio
 import os
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from hearth.kube.credentials import from_kubeconfig
 from hearth.kube.http_api import HttpApi
@@ -14,18 +16,20 @@ from hearth.runtime.metrics import Metrics
 from hearth.runtime.operator import Operator, Options
 from widget import KIND_PLAN, SETTINGS
 
+# Much shorter than in production, so that a failover takes the test seconds and not a quarter of a minute.
+TIMES = LeaseTimes(duration=4.0, renew_deadline=3.0, retry=0.5)
 
-async def main(kubeconfig: str, port: int, identity: str, times: LeaseTimes) -> None:
+
+async def main(kubeconfig: Path, port: int, identity: str, namespace: str, progress_port: int) -> None:
     metrics = Metrics()
-    credentials = from_kubeconfig(Path(kubeconfig))
-    options = Options(identity=identity, probe_port=port, lease_times=times)
+    credentials = from_kubeconfig(kubeconfig)
+    url = f"https://hearth-progress.{namespace}.svc:{progress_port}"
+    settings = SETTINGS.model_copy(update={"namespace": namespace, "progress_url": url})
+    options = Options(identity=identity, namespaces=(namespace,), probe_port=port, lease_times=TIMES)
     async with Transport(credentials, metrics.count_request, user_agent=f"widget-operator/{identity}") as transport:
-        await Operator(HttpApi(transport), credentials, SETTINGS, [KIND_PLAN], options, metrics).run()
+        await Operator(HttpApi(transport), credentials, settings, [KIND_PLAN], options, metrics).run()
 
 
 if __name__ == "__main__":
     set_up(os.environ.get("LEVEL", "info"), as_json=True)
-    # Much shorter than in production, so that a failover takes the test seconds and not a quarter of a minute.
-    asyncio.run(
-        main(sys.argv[1], int(sys.argv[2]), sys.argv[3], LeaseTimes(duration=3.0, renew_deadline=2.0, retry=0.4))
-    )
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])))
