@@ -97,6 +97,7 @@ async def test_an_answer_comes_with_the_passages_that_it_cites(gateway: Any, eng
             "title": "Title 2",
             "heading": "Part 2",
             "score": 0.5,
+            "similarity": 0.5,
             "text": "Fact 2.",
         }
     ]

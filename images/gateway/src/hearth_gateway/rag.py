@@ -146,7 +146,8 @@ def completion_chunks(body: Body, request_id: str, answer: str, report: dict[str
 
 
 def _citation(number: int, passage: Passage) -> dict[str, Any]:
-    return {
+    near = {} if passage.similarity is None else {"similarity": round(passage.similarity, 4)}
+    return near | {
         "number": number,
         "document": passage.document,
         "title": passage.title,

@@ -74,6 +74,7 @@ def run() -> int:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # a failed search is told once, by the request's own line
     path = os.environ.get("HEARTH_CONFIG", "/etc/hearth/config.json")
     try:
         config = read_config(path)
