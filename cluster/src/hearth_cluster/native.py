@@ -35,6 +35,7 @@ from hearth_cluster.network import NodeNetwork
 from hearth_cluster.node import Node
 from hearth_cluster.node_config import NodeFiles
 from hearth_cluster.paths import cache_dir, clusters_dir, source_dir
+from hearth_cluster.ports import listens
 from hearth_cluster.processes import Command, ProcessIdentity, Supervisor, run_checked
 from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState, all_clusters
@@ -160,7 +161,8 @@ def _import_pause(parts: Node, archive: Path, supervisor: Supervisor) -> None:
         "k8s.io",
         "images",
     ]
-    wait_for(parts.files.containerd_socket.is_socket, "containerd's socket", supervisor, ("containerd",))
+    endpoint = parts.files.containerd_socket
+    wait_for(lambda: listens(endpoint), f"containerd to listen on {endpoint}", supervisor, ("containerd",))
     if node_config.PAUSE_IMAGE not in run_checked([*command, "list", "--quiet"]).split():
         run_checked([*command, "import", archive])
 

@@ -1,4 +1,4 @@
-"""Free TCP ports on one address."""
+"""Where servers listen: free TCP ports, and whether anybody is behind a socket file."""
 
 from __future__ import annotations
 
@@ -39,6 +39,16 @@ def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     if len(ports) < count:
         raise ClusterError(f"{address} has only {len(ports)} free ports from {LOWEST} on, {count} are needed")
     return ports
+
+
+def listens(path: Path) -> bool:
+    """Whether a server accepts connections on the Unix socket; the file alone may be left from one that was killed."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _first_ephemeral() -> int:
