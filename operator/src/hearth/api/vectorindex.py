@@ -201,7 +201,7 @@ class VectorIndexSpec(ApiModel):
         ),
         Rule(
             f"!({_SIZED.format('self')}) || !({_SIZED.format('oldSelf')}) || "
-            "quantity(string(self.milvus.storage.size)) >= quantity(string(oldSelf.milvus.storage.size))",
+            "!quantity(string(self.milvus.storage.size)).isLessThan(quantity(string(oldSelf.milvus.storage.size)))",
             "a volume only grows: write the old size or a larger one",
             field_path=".milvus.storage.size",
         ),
