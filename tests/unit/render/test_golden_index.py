@@ -128,3 +128,11 @@ def test_names_stay_within_their_limits() -> None:
     assert len(milvus_name(owner)) <= 52
     assert len(claim_name(owner)) <= 63
     assert len(build_name(spec(), BUILD)) == 8
+
+
+def test_milvus_ends_by_itself_before_the_kubelet_kills_it() -> None:
+    config_text = milvus_config_map(OWNER, "1Gi")["data"]["milvus.yaml"]
+    template = stateful_set(OWNER, spec(), EngineChoice("i", "1Gi", None, "ReadWriteOnce"))["spec"]["template"]
+
+    assert yaml.safe_load(config_text)["common"]["gracefulStopTimeout"] == 30
+    assert template["spec"]["terminationGracePeriodSeconds"] == 60
