@@ -8,7 +8,7 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
-.PHONY: help setup lint format crds test-unit test-fast test bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-e2e test preflight bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,14 +36,23 @@ format: setup ## rewrite the sources in the project's style
 test-unit: setup ## unit and property tests (seconds)
 	$(RUN) pytest tests/unit tests/property
 
-test-fast: lint test-unit ## lint, unit, property and control-plane tests (real apiserver and scheduler)
+test-controlplane: setup ## tests against a real kube-apiserver and scheduler (a minute; the first time builds them)
+	$(RUN) pytest tests/controlplane
+
+test-fast: lint test-unit test-controlplane ## lint, unit, property and control-plane tests
+
+test-e2e: setup preflight ## tests on a real node with real engines (root on Linux; the first time builds images)
+	$(RUN) --group engines pytest tests/engines tests/e2e
+
+preflight: setup ## say what this machine lacks for a node; root on Debian installs it
+	@$(RUN) hearth-cluster preflight $(if $(filter 0,$(shell id -u)),--fix)
 
 csi-test: ## the storage driver's tests and the CSI sanity suite (root)
 	cd cluster/csi && go test ./...
 
-test: test-fast ## every test, a real node with real engines included
+test: test-fast test-e2e ## every test, a real node with real engines included
 
-cluster-up: setup ## bring a local cluster up (CLUSTER=name)
+cluster-up: preflight ## bring a local cluster up (CLUSTER=name)
 	@$(RUN) hearth-cluster up --name $(CLUSTER)
 
 cluster-down: setup ## remove it with everything it started
@@ -61,7 +70,7 @@ cluster-gpus: setup ## let the node offer N GPUs it does not have (N=2; N=0 take
 cluster-env: setup ## eval "$$(make -s cluster-env)" points kubectl at it
 	@$(RUN) hearth-cluster env --name $(CLUSTER)
 
-demo: setup ## bring a private LLM to life on a local cluster, step by step
+demo: preflight ## bring a private LLM to life on a local cluster, step by step
 	@$(RUN) python -m hearth_demo --name $(CLUSTER)
 
 demo-down: setup ## remove the demo's cluster and everything in it
