@@ -11,7 +11,7 @@ PROFILE ?= demo
 .PHONY: help setup lint format crds test-unit test-controlplane test-fast test-e2e test preflight bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .cache/uv/bin/uv:
 	python3 -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv==$(UV_VERSION)
