@@ -54,6 +54,19 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_save = control.should_training_stop = True
         return control
 
+    def on_substep_end(self, _args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Serves a request to stop between two passes of one step, which may take minutes on CPU.
+
+        The step that was begun is made again from its beginning by whoever resumes. Its gradients are in no optimizer
+        state yet, so the newest full step is what a checkpoint holds; where there is one of it already, none is made.
+        """
+        if self.stop.requested:
+            known = self.sealed_step if self.sealed_step is not None else self.first_step
+            control.should_save = state.global_step != known
+            control.should_training_stop = True
+            log.info("asked to stop within step %d", state.global_step + 1)
+        return control
+
     def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Marks the checkpoint complete and removes the oldest."""
         checkpoints.seal(self.root / f"{checkpoints.PREFIX}{state.global_step}")

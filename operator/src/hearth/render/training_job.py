@@ -28,7 +28,8 @@ PREPARE, TRAIN = "prepare", "train"
 DETERMINISTIC = (64, 65, 66, 73)
 INTERRUPTED = 75
 GRACE_SECONDS = 120
-"""Time to finish a step and write a checkpoint: tens of seconds for a LoRA; cloud spot notices are 30 to 120 s."""
+"""Time to finish one forward and backward pass and to write a checkpoint: seconds on a GPU, tens of seconds on CPU.
+Cloud spot notices are 30 to 120 s, so more would not be given anyway."""
 TEMPLATE_HASH = "hearth.dev/template-hash"
 """Annotation of a training Job: digest of the fields of spec that may change after the start."""
 
