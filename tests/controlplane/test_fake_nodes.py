@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hearth_cluster import scripted_pods
 from hearth_cluster.cluster import Cluster
 
 JOB: dict[str, Any] = {
@@ -130,3 +131,18 @@ def test_replicas_of_a_deployment_become_available(
 ) -> None:
     control_plane.kubectl("create", "deployment", "web", "-n", namespace, "--image=registry.invalid/x", "--replicas=3")
     control_plane.kubectl("wait", "-n", namespace, "--for=condition=Available", "deployment/web", "--timeout=30s")
+
+
+def test_pods_that_others_create_can_be_told_beforehand_how_they_end(
+    control_plane: Cluster, cpu_nodes: list[str], namespace: str
+) -> None:
+    message = json.dumps({"result": {"note": 'it\'s "done"\n'}})
+    labels = {"job-name": "train", "batch.kubernetes.io/job-name": "train"}
+    scripted_pods.script_end(control_plane, "train-ends", labels, message=message)
+    try:
+        create(control_plane, namespace, JOB)
+        control_plane.kubectl("wait", "-n", namespace, "--for=condition=Complete", "job/train", "--timeout=30s")
+        pod = control_plane.get("pods", "-n", namespace, "-l", "job-name=train")["items"][0]
+        assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"] == message
+    finally:
+        scripted_pods.forget(control_plane, "train-ends")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hearth_cluster import binaries, kwok
-from hearth_cluster.fakenodes import NodeGroup, node_objects
+from hearth_cluster.fakenodes import NodeGroup, fate, node_objects
 from hearth_cluster.processes import Supervisor, run_checked
 from hearth_cluster.state import ClusterState
 
@@ -64,7 +64,6 @@ class Cluster:
 
     def end_pod(self, namespace: str, pod: str, *, exit_code: int = 0, message: str = "", reason: str = "") -> None:
         """Lets a running pod on a fake node end with an exit code, a termination message and a reason."""
-        annotations = {"exit-code": str(exit_code), "termination-message": message, "termination-reason": reason}
-        words = [f"kwok.hearth.dev/{key}={value}" for key, value in annotations.items() if value]
+        words = [f"{key}={value}" for key, value in fate(exit_code, message, reason).items()]
         # One update: were the exit code to come first, the pod would end without its message.
         self.kubectl("annotate", "--overwrite", "pod", pod, "--namespace", namespace, *words)

@@ -23,6 +23,12 @@ FAKE = "kwok.x-k8s.io/node"
 """kwok plays the kubelet of nodes that carry this annotation with the value `fake`."""
 
 
+def fate(exit_code: int, message: str = "", reason: str = "") -> dict[str, str]:
+    """Annotations that let a pod on a fake node end with this exit code, termination message and reason."""
+    values = {"exit-code": str(exit_code), "termination-message": message, "termination-reason": reason}
+    return {f"kwok.hearth.dev/{key}": value for key, value in values.items() if value}
+
+
 @dataclass(frozen=True)
 class GpuModel:
     """What GPU Feature Discovery says of one card (NVIDIA/k8s-device-plugin, internal/lm)."""

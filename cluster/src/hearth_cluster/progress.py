@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+STILL_SECONDS = 15.0
+"""Without a terminal, a step that counts its parts says this often how far it is."""
+
 QUIET_SECONDS = 2.0
 """Without a terminal, a step is worth a line of its own only if it took longer than this."""
 
@@ -23,6 +26,7 @@ class Step:
     done: int = 0
 
     def advance(self) -> None:
+        """Counts one more part as done."""
         self.done += 1
         self.on_advance()
 
@@ -42,13 +46,28 @@ class Progress:
             return
         started = time.monotonic()
         try:
-            yield Step()
+            yield self._lines(title, total, started)
         except BaseException:
             self.console.print(f"✗ {title}", markup=False, highlight=False)
             raise
         elapsed = time.monotonic() - started
         if elapsed >= QUIET_SECONDS:
             self.console.print(f"✓ {title} ({elapsed:.0f} s)", markup=False, highlight=False)
+
+    def _lines(self, title: str, total: int | None, started: float) -> Step:
+        step = Step()
+        said = started
+
+        def say() -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said >= STILL_SECONDS:
+                said = now
+                parts = f"{step.done} of {total}" if total else str(step.done)
+                self.console.print(f"… {title}: {parts}, {now - started:.0f} s", markup=False, highlight=False)
+
+        step.on_advance = say
+        return step
 
     @contextmanager
     def _bar(self, title: str, total: int | None) -> Iterator[Step]:

@@ -111,7 +111,6 @@ CONTROL_PLANE_TOOLS = (
     "kube-scheduler",
     "kubeadm",
     "kubectl",
-    "kwok",
 )
 
 
