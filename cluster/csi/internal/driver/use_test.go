@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -217,6 +219,32 @@ func TestRequestsThatCannotBeMetSayWhy(t *testing.T) {
 		if status.Code(err) != test.code || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestManyRequestsForOneNameAtATimeMakeOneVolume(t *testing.T) {
+	rig := newRig(t)
+	request := &csi.CreateVolumeRequest{Name: "claim", VolumeCapabilities: []*csi.VolumeCapability{filesystem()}}
+	var made, told atomic.Int32
+	var group sync.WaitGroup
+	for range 32 {
+		group.Go(func() {
+			switch _, err := rig.CreateVolume(context.Background(), request); status.Code(err) {
+			case codes.OK:
+				made.Add(1)
+			case codes.Aborted:
+				told.Add(1) // to try again
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if made.Load() < 1 || made.Load()+told.Load() != 32 {
+		t.Errorf("%d requests were granted, %d told to try again", made.Load(), told.Load())
+	}
+	if all, err := rig.store.Volumes(); err != nil || len(all) != 1 {
+		t.Errorf("volumes: %v, %v", all, err)
 	}
 }
 

@@ -59,15 +59,14 @@ func Attach(image string, options Options) (Device, *os.File, error) {
 		if err == nil {
 			return device, file, nil
 		}
-		if !errors.Is(err, unix.EBUSY) && !errors.Is(err, fileMissing) {
+		// A new device's node may come a moment late.
+		if !errors.Is(err, unix.EBUSY) && !errors.Is(err, os.ErrNotExist) {
 			return Device{}, nil, fmt.Errorf("attach %s: %w", image, err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	return Device{}, nil, fmt.Errorf("attach %s: every free loop device was taken by somebody else: look at `losetup -a`", image)
 }
-
-var fileMissing = os.ErrNotExist // a new device's node may come a moment late
 
 func configureFree(backing *os.File, mode int, flags uint32) (Device, *os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
