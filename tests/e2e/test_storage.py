@@ -128,14 +128,17 @@ def test_a_filesystem_grows_while_its_pod_writes(cluster: Cluster) -> None:
     running(cluster, claim("growing", "400Mi"), pod(cluster, "growing", "growing"))
     size = "import os; s = os.statvfs('/data'); print(s.f_blocks * s.f_frsize)"
     writer = "import os, time\nf = open('/data/log', 'w')\nwhile True: f.write('x'); f.flush(); time.sleep(0.01)"
-    python(cluster, "growing", f"import subprocess; subprocess.Popen(['python3', '-c', {writer!r}])")
+    # Without the terminal's streams, or `kubectl exec` would wait for its end.
+    start = "import subprocess as s; s.Popen(['python3', '-c', {!r}], stdout=s.DEVNULL, stderr=s.DEVNULL)"
+    python(cluster, "growing", start.format(writer))
     before = int(python(cluster, "growing", size))
     assert before < 400 * MEBIBYTE
     restarts = cluster.get("-n", NAMESPACE, "pod", "growing")["status"]["containerStatuses"][0]["restartCount"]
 
     grow(cluster, "growing", "900Mi")
 
-    until("the file system has grown", lambda: int(python(cluster, "growing", size)) > 800 * MEBIBYTE)
+    # The kubelet looks at the claims of running pods about once a minute.
+    until("the file system has grown", lambda: int(python(cluster, "growing", size)) > 800 * MEBIBYTE, 180)
     until(
         "the claim says so",
         lambda: cluster.get("-n", NAMESPACE, "pvc", "growing")["status"]["capacity"]["storage"] == "900Mi",
