@@ -57,7 +57,7 @@ def judge(
     name = world.owner["metadata"]["name"]
     live_engine = world.child("Deployment", engine_name(name))
     live_gateway = world.child("Deployment", gateway_name(name))
-    found = _trouble(world, memory, choice)
+    found = _trouble(world, memory, choice) or _not_created(live_engine) or _not_created(live_gateway)
     running = (live_engine or {}).get("status", {})
     health = EngineHealth(
         scheduled=_scheduled(world, found),
@@ -88,6 +88,15 @@ def _trouble(world: World, memory: MemoryPlan | None, choice: EngineChoice | Non
         why = why_unschedulable(choice.accelerator, world.nodes)
         return replace(found, message=f"{why} (scheduler: {found.message})") if why else found
     return found
+
+
+def _not_created(deployment: Json | None) -> Trouble | None:
+    """A quota, or an admission policy, that keeps pods from being made at all."""
+    for condition in (deployment or {}).get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = f"pods cannot be made: {condition.get('message', condition.get('reason', ''))}"
+            return Trouble("PodsNotCreated", message, lasting=True)
+    return None
 
 
 def _scheduled(world: World, found: Trouble | None) -> Condition:

@@ -49,11 +49,23 @@ def test_a_slow_start_is_told_after_a_while(generate: Any) -> None:
     plan = generate.reconcile()
     assert plan.look_again is not None
     assert generate.condition("ModelReady")["reason"] == "Inspecting", "held back"
-    generate.pass_time(11)
+    generate.pass_time(61)
     generate.reconcile()
     assert generate.condition("ModelReady")["status"] == "True"
     assert generate.condition("Ready")["reason"] == "RollingOut"
     assert generate.owner["status"]["memory"]["kvTokens"] == 46603
+
+
+def test_pods_that_keep_coming_do_not_silence_a_service(generate: Any) -> None:
+    generate.serve()
+    generate.edit(replicas=20)
+    generate.reconcile()
+    for number in range(20):
+        generate.pass_time(5)
+        generate.pods.append(generate.pod("court-engine", number))
+        generate._report("court-engine", updated=number, available=number, total=20)
+        generate.reconcile()
+    assert "19 of 20" in generate.condition("Ready")["message"]
 
 
 def test_the_status_fits_its_schema(generate: Any) -> None:

@@ -117,6 +117,17 @@ def test_a_rollout_that_takes_too_long_is_stalled(generate: Any) -> None:
     assert generate.condition("Stalled")["reason"] == "ProgressDeadlineExceeded"
 
 
+def test_a_quota_that_allows_no_pod_is_told(generate: Any) -> None:
+    generate.reconcile()
+    generate.finish_inspection()
+    generate.reconcile()
+    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: gpus"}
+    generate.deployment()["status"] = {"conditions": [refused]}
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "PodsNotCreated"
+    assert "exceeded quota: gpus" in generate.condition("Ready")["message"]
+
+
 def test_a_pod_that_is_going_is_no_trouble(generate: Any) -> None:
     generate.serve()
     going = generate.pod("court-engine", 7, **crashed("", 137))
