@@ -100,10 +100,13 @@ def start(cluster: Cluster, storage: Storage, supervisor: Supervisor) -> None:
         ClusterError: a component ended, with its log's last lines in the message.
     """
     install(cluster)
-    components = (storage.driver(), *storage.sidecars())
-    for component in components:
-        supervisor.ensure(component)
-    names = [component.name for component in components]
+    driver, sidecars = storage.driver(), storage.sidecars()
+    if supervisor.ensure(driver):
+        # They end when they lose the driver. One that is just about to would be taken for running.
+        supervisor.stop([sidecar.name for sidecar in sidecars])
+    for sidecar in sidecars:
+        supervisor.ensure(sidecar)
+    names = [component.name for component in (driver, *sidecars)]
     wait_for(lambda: registered(cluster, storage.node), f"the kubelet to register {DRIVER}", supervisor, names)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 from hearth_cluster import csi_driver, loops, storage
+from hearth_cluster.cluster import Cluster
 from hearth_cluster.paths import source_dir
+from hearth_cluster.processes import Component, Supervisor
+from hearth_cluster.state import ClusterState
 from hearth_cluster.storage import Storage
 
 MANIFESTS = source_dir() / "manifests" / "storage"
@@ -92,3 +96,50 @@ def test_the_loop_devices_of_a_cluster_are_told_from_all_others(tmp_path: Path) 
     devices = loops.attached(tmp_path)
     # loop10 lies over loop1: the one on top goes first.
     assert loops.below(Path("/state/a"), devices) == ["/dev/loop10", "/dev/loop1"]
+
+
+class Recorded(Supervisor):
+    """Starts nothing; says what would have been started and stopped."""
+
+    def __init__(self, running: set[str]) -> None:
+        self.alive = running
+        self.log_lines: list[str] = []
+
+    def ensure(self, component: Component) -> bool:
+        if component.name in self.alive:
+            return False
+        self.alive.add(component.name)
+        self.log_lines.append(f"start {component.name}")
+        return True
+
+    def stop(self, names: Iterable[str], seconds: float = 0) -> None:
+        for name in names:
+            if name in self.alive:
+                self.alive.discard(name)
+                self.log_lines.append(f"stop {name}")
+
+
+@pytest.mark.parametrize(
+    ("alive", "done"),
+    [
+        ({"csi-driver", *storage.PROGRAMS}, []),
+        ({"csi-driver", *storage.PROGRAMS} - {"csi-resizer"}, ["start csi-resizer"]),
+        (
+            {"csi-provisioner", "snapshot-controller"},
+            [
+                "start csi-driver",
+                "stop csi-provisioner",
+                "stop snapshot-controller",
+                *[f"start {name}" for name in storage.PROGRAMS],
+            ],
+        ),
+    ],
+)
+def test_a_new_driver_gets_new_sidecars_and_a_running_one_is_left_alone(
+    node_storage: Storage, monkeypatch: pytest.MonkeyPatch, alive: set[str], done: list[str]
+) -> None:
+    monkeypatch.setattr(storage, "install", lambda cluster: None)
+    monkeypatch.setattr(storage, "registered", lambda cluster, node: True)
+    supervisor = Recorded(set(alive))
+    storage.start(Cluster(ClusterState("unit")), node_storage, supervisor)
+    assert supervisor.log_lines == done
