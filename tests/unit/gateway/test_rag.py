@@ -102,7 +102,7 @@ async def test_an_answer_comes_with_the_passages_that_it_cites(gateway: Any, eng
         }
     ]
     assert answer["hearth"]["abstained"] is False
-    assert answer["hearth"]["retrieval"]["passages"] == ["doc1.md", "doc2.md"]
+    assert [p["document"] for p in answer["hearth"]["retrieval"]["passages"]] == ["doc1.md", "doc2.md"]
     assert answer["hearth"]["retrieval"]["bestSimilarity"] == 0.5
 
 
@@ -182,7 +182,21 @@ async def test_a_chat_without_a_question_is_refused(
     assert said in response.json()["error"]["message"]
 
 
-async def test_plain_completions_cannot_bypass_the_documents(gateway: Any, engine: Any, calling: Any) -> None:
+async def test_a_request_may_ask_the_model_alone(gateway: Any, engine: Any, calling: Any) -> None:
+    index = FakeIndex()
+    async with calling(gateway(index, rag=RAG)) as client:
+        answer = (await client.post(CHAT, json=ask("Q?", hearth={"rag": False}))).json()
+        plain = await client.post("/v1/completions", json={"prompt": "x", "hearth": {"rag": False}})
+        odd = await client.post(CHAT, json=ask("Q?", hearth={"index": "other"}))
+    assert index.asked == []
+    assert "hearth" not in answer
+    assert [a.body.get("hearth") for a in engine.asked] == [None, None]
+    assert engine.asked[0].body["messages"] == [{"role": "user", "content": "Q?"}]
+    assert plain.status_code == 200
+    assert odd.status_code == 400
+
+
+async def test_plain_completions_do_not_bypass_the_documents_unasked(gateway: Any, engine: Any, calling: Any) -> None:
     async with calling(gateway(FakeIndex(), rag=RAG)) as client:
         response = await client.post("/v1/completions", json={"prompt": "x"})
     assert response.status_code == 400

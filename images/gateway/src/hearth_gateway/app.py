@@ -26,7 +26,7 @@ from hearth_gateway.admission import Admission
 from hearth_gateway.config import Config, RagConfig
 from hearth_gateway.errors import ApiError, bad_request, timed_out
 from hearth_gateway.metrics import Metrics
-from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model
+from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model, wants_rag
 from hearth_gateway.rag import Prepared, Rag
 from hearth_gateway.retrieval import Retriever
 from hearth_gateway.sse import DONE, event
@@ -194,15 +194,19 @@ class Gateway:
         return JSONResponse({"object": "list", "data": [entry | more]})
 
     async def _chat(self, request: Request, call: Call) -> Response:
-        body = await self._body(request)
+        return await self._plain_chat(await self._body(request), request, call)
+
+    async def _plain_chat(self, body: Body, request: Request, call: Call) -> Response:
         add_system_prompt(self.config.system_prompt, body)
         apply_sampling(self.config.sampling, body)
         return await self._proxied("/v1/chat/completions", body, request, call)
 
     async def _completions(self, request: Request, call: Call) -> Response:
-        if self.rag is not None:
-            raise bad_request("this service answers from documents: use /v1/chat/completions")
         body = await self._body(request)
+        if self.rag is not None and wants_rag(body):
+            advice = 'use /v1/chat/completions, or write "hearth": {"rag": false} in the request'
+            raise bad_request(f"this service answers from documents: {advice}")
+        body.pop("hearth", None)
         apply_sampling(self.config.sampling, body)
         return await self._proxied("/v1/completions", body, request, call)
 
@@ -241,6 +245,10 @@ class Gateway:
     async def _rag_chat(self, request: Request, call: Call) -> Response:
         assert self.rag is not None
         body = await self._body(request)
+        wanted = wants_rag(body)
+        body.pop("hearth", None)
+        if not wanted:
+            return await self._plain_chat(body, request, call)
         add_system_prompt(self.config.system_prompt, body)
         apply_sampling(self.config.sampling, body)
         prepared = await self.rag.prepare(body)

@@ -55,3 +55,15 @@ def check_messages(body: Body) -> list[Body]:
     if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
         raise bad_request("every message must be an object with a role and content", param="messages")
     return messages
+
+
+def wants_rag(body: Body) -> bool:
+    """Whether a request to a service with an index wants an answer from it: unless it says `"hearth": {"rag": false}`.
+
+    Raises ApiError (400) where `hearth` is something else.
+    """
+    options = body.get("hearth", {})
+    if not isinstance(options, dict) or not set(options) <= {"rag"} or not isinstance(options.get("rag", True), bool):
+        raise bad_request('hearth must be {"rag": true} or {"rag": false}', param="hearth")
+    wanted: bool = options.get("rag", True)
+    return wanted

@@ -90,7 +90,7 @@ class Rag:
         retrieval: dict[str, Any] = {
             "index": self.config.index,
             "mode": self.config.retrieval,
-            "passages": [p.document for p in prepared.passages],
+            "passages": [_where(n, p) for n, p in enumerate(prepared.passages, start=1)],
             "milliseconds": round(prepared.seconds * 1000),
         }
         if prepared.best_similarity is not None:
@@ -145,16 +145,14 @@ def completion_chunks(body: Body, request_id: str, answer: str, report: dict[str
     return [sse.event(head | {"choices": [said]}), sse.event(head | {"choices": [end], "hearth": report}), sse.DONE]
 
 
-def _citation(number: int, passage: Passage) -> dict[str, Any]:
+def _where(number: int, passage: Passage) -> dict[str, Any]:
     near = {} if passage.similarity is None else {"similarity": round(passage.similarity, 4)}
-    return near | {
-        "number": number,
-        "document": passage.document,
-        "title": passage.title,
-        "heading": passage.heading,
-        "score": round(passage.score, 4),
-        "text": passage.text,
-    }
+    place = {"number": number, "document": passage.document, "title": passage.title, "heading": passage.heading}
+    return place | {"score": round(passage.score, 4)} | near
+
+
+def _citation(number: int, passage: Passage) -> dict[str, Any]:
+    return _where(number, passage) | {"text": passage.text}
 
 
 def _rewritten(messages: list[Body], last: int, asked: str) -> list[Body]:
