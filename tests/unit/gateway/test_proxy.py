@@ -87,12 +87,12 @@ async def test_a_request_past_its_time_is_given_up(gateway: Any, engine: Any, ca
 
 
 async def test_a_stream_past_its_time_ends_with_an_error_event(gateway: Any, engine: Any, calling: Any) -> None:
-    engine.answer, engine.word_seconds = "one two three four five six seven eight", 0.1
-    async with calling(gateway(requestTimeoutSeconds=0.35)) as client:
+    engine.answer, engine.word_seconds = "one " + "more " * 200 + "last", 0.02
+    async with calling(gateway(requestTimeoutSeconds=1.0)) as client:
         response = await client.post(CHAT, json=HELLO | {"stream": True})
-    assert texts(response.text).startswith("one two")
+    assert texts(response.text).startswith("one")
     assert '"code":"timeout"' in response.text
-    assert "eight" not in response.text
+    assert "last" not in response.text
 
 
 async def test_more_requests_than_the_limit_are_turned_away(gateway: Any, engine: Any, calling: Any) -> None:
