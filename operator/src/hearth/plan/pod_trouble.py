@@ -115,7 +115,7 @@ def _of_end(name: str, ended: Json) -> Trouble:
         complaint = line.split("error:", 1)[1].strip()
         return Trouble("EngineArgumentRejected", f"the engine rejects an argument: {complaint}", lasting=True)
     said = f": {line}" if line else f" ({ended.get('reason', 'Error')})"
-    return Trouble("EngineFailed", f"container {name} ended with exit code {code}{said}", lasting=True)
+    return Trouble(f"{name.capitalize()}Failed", f"container {name} ended with exit code {code}{said}", lasting=True)
 
 
 def _decoded(text: str) -> Json | None:
