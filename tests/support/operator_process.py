@@ -110,5 +110,6 @@ def widget_operator(kubeconfig: Path, identity: str, namespace: str, log: Path) 
 def hearth_run(kubeconfig: Path, settings: Path, log: Path, *arguments: str) -> OperatorProcess:
     """The real `hearth run`."""
     port = free_port()
-    command = [sys.executable, "-m", "hearth.cli.main", "run", "--kubeconfig", str(kubeconfig), "--settings"]
-    return OperatorProcess([*command, str(settings), "--probe-port", str(port), *arguments], port, log)
+    hearth = str(Path(sys.executable).with_name("hearth"))
+    command = [hearth, "run", "--kubeconfig", str(kubeconfig), "--settings", str(settings), "--probe-port", str(port)]
+    return OperatorProcess([*command, *arguments], port, log)
