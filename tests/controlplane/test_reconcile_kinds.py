@@ -4,6 +4,7 @@ Pods run on fake nodes; where a container would have left a result, the test wri
 """
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,26 @@ MODEL = "oci://registry.example/models/smollm2:1"
 
 def resource(kind: str, name: str, **spec: object) -> dict:
     return {"apiVersion": "hearth.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+INDEXED = {
+    "documents": 52,
+    "chunks": 130,
+    "skippedCount": 0,
+    "skipped": [],
+    "alias": "handbook",
+    "collection": "handbook_0123456789ab",
+    "embeddings": [{"name": "text", "dimension": 384}],
+    "recall": {"k": 10, "queries": 100, "measured": 0.992},
+    "index": {"type": "HNSW", "params": {"M": 16, "efConstruction": 200}, "search": {"ef": 64}},
+    "chunking": {"size": 128, "overlap": 16, "exactTokens": True},
+    "capabilities": ["Dense"],
+    "sparse": False,
+    "engine": "v2.3.5-lite",
+    "embeddedNow": 130,
+    "reused": 0,
+    "dropped": [],
+}
 
 
 def chat(name: str = "chat", **spec: object) -> dict:
@@ -151,6 +172,17 @@ class Stage:
             "patch", "pod", pod, "-n", self.namespace, "--subresource=status", "--type=merge", "-p", patch
         )
 
+    def provide_volume(self, claim: str) -> None:
+        """A volume for one claim; without a CSI driver nobody else makes one."""
+        spec = {
+            "capacity": {"storage": "100Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": "/unused"},
+            "claimRef": {"namespace": self.namespace, "name": claim},
+        }
+        meta = {"name": f"{self.namespace}-{claim}"}
+        self.cluster.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": spec})
+
     def children(self, owner: dict) -> set[str]:
         """Everything in the namespace that the owner controls."""
         kinds = "deployments,statefulsets,jobs,services,configmaps,persistentvolumeclaims,poddisruptionbudgets"
@@ -177,12 +209,26 @@ class Stage:
             if o["kind"] not in names or o.get("reportingController") == "hearth.dev/operator"
         }
 
+    def settle(self) -> None:
+        """Waits until nothing was written for longer than a status is ever held back."""
+        writes, since = -1.0, time.monotonic()
+
+        def is_quiet() -> bool:
+            nonlocal writes, since
+            if self.operators[-1].writes() != writes:
+                writes, since = self.operators[-1].writes(), time.monotonic()
+            return time.monotonic() - since > 11
+
+        eventually(is_quiet, "the operator has come to rest")
+
     def is_silent(self) -> None:
         """Nothing is written at rest, nor by the next operator's start."""
         operator = self.operators[-1]
+        self.settle()
         before, versions = operator.writes(), self.versions()
         passes = operator.metric("hearth_reconcile_seconds_count")
-        self.cluster.kubectl("annotate", "-n", self.namespace, "deployments", "--all", "--overwrite", "test/touch=1")
+        # A label, because an annotation counts as a new generation of a Deployment.
+        self.cluster.kubectl("label", "-n", self.namespace, "deployments", "--all", "--overwrite", "test-touch=1")
         eventually(lambda: operator.metric("hearth_reconcile_seconds_count") > passes, "the touch woke a pass", 15)
         assert operator.writes() == before
         assert operator.stop() == 0
@@ -274,30 +320,43 @@ def test_a_job_trains_publishes_and_is_served(stage: Stage) -> None:
     told = stage.await_condition("finetunejob", "tune", "Ready", "False")
     assert "rows" in told["message"]
     stage.cluster.kubectl("create", "-n", stage.namespace, "configmap", "rows", "--from-literal=train.jsonl={}")
-    claim = stage.folder / "volume.yaml"
-    claim.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolume",
-                "metadata": {"name": f"pv-{stage.namespace}"},
-                "spec": {
-                    "capacity": {"storage": "100Gi"},
-                    "accessModes": ["ReadWriteOnce"],
-                    "hostPath": {"path": "/unused"},
-                    "claimRef": {"namespace": stage.namespace, "name": "tune-artifacts"},
-                },
-            }
-        )
-    )
-    stage.cluster.kubectl("apply", "-f", str(claim))
+    stage.provide_volume("tune-artifacts")
     stage.tell_from_init_container("prepare", "inspect", {"facts": FACTS})
     stage.end_pod("prepare", {"result": ROWS})
     stage.end_pod("train", {"result": OUTCOME})
-    stage.await_condition("finetunejob", "tune", "Succeeded")
+    stage.await_condition("finetunejob", "tune", "Ready")
     owner = stage.get("finetunejob", "tune")
-    assert "PersistentVolumeClaim/tune-artifacts" in stage.children(owner)
+    claim = stage.get("pvc", "tune-artifacts")["metadata"]
+    assert "ownerReferences" not in claim, "trained weights outlive the job unless its deletionPolicy says otherwise"
+    assert claim["labels"]["hearth.dev/name"] == "tune"
     assert {a["kind"] for a in owner["status"]["artifacts"]} == {"Adapter", "Merged"}
     stage.apply(chat("tuned", model={"fromFineTune": {"name": "tune"}}))
     stage.await_condition("llmservice", "tuned", "Ready")
+    stage.is_silent()
+
+
+def test_an_index_is_built_served_and_asked(stage: Stage) -> None:
+    stage.start()
+    stage.provide_volume("data-handbook-milvus-0")
+    stage.apply(
+        chat("embedder", task="Embed"),
+        resource(
+            "VectorIndex",
+            "handbook",
+            milvus={"topology": "Standalone", "storage": {"size": "2Gi"}},
+            sources=[{"name": "handbook", "uri": "configMap://handbook"}],
+            embeddings=[{"name": "text", "serviceRef": {"name": "embedder"}}],
+        ),
+        chat("assistant", rag={"indexRef": {"name": "handbook"}}),
+    )
+    stage.cluster.kubectl("create", "-n", stage.namespace, "configmap", "handbook", "--from-literal=a.md=Hello")
+    for _ in range(2):
+        stage.end_pod("inspect", {"facts": FACTS})
+    stage.await_condition("llmservice", "embedder", "Ready")
+    stage.end_pod("index", {"result": INDEXED})
+    stage.await_condition("vectorindex", "handbook", "Ready")
+    owner = stage.get("vectorindex", "handbook")
+    assert {"StatefulSet/handbook-milvus", "Service/handbook-milvus"} <= stage.children(owner)
+    assert owner["status"]["builds"]["alias"] == "handbook"
+    stage.await_condition("llmservice", "assistant", "Ready")
     stage.is_silent()

@@ -1,6 +1,7 @@
 """The table of rights: complete for what the code applies, and as narrow as it can be."""
 
 import pytest
+from hearth.api.kinds import KINDS as DEFINED
 from hearth.kube.rbac import RIGHTS, Scope, rules
 from hearth.kube.resources import APPLIED, FOLLOWED
 from hearth.runtime.kinds import KINDS
@@ -37,3 +38,7 @@ def test_no_rule_is_a_wildcard() -> None:
 def test_rights_on_named_objects_name_them() -> None:
     named = [rule for rule in rules("own") if "resourceNames" in rule]
     assert [rule["resourceNames"] for rule in named] == [["hearth-operator"], ["hearth-progress-tls"]]
+
+
+def test_every_kind_that_is_defined_is_served() -> None:
+    assert {kind.plural for kind in KINDS} == {kind.plural for kind in DEFINED}
