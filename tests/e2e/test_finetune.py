@@ -1,0 +1,205 @@
+"""A FineTuneJob on a real node: real model, real trainer, a pod that goes away in the middle, and bad input."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hearth_cluster.cluster import Cluster
+from hearth_cluster.errors import ClusterError
+from helm import Helm
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE = "finetune-e2e"
+RECORDS = Path(__file__).resolve().parents[2] / "examples" / "court-records"
+CHECK_MANIFEST = """
+import hashlib, json, pathlib, sys
+folder = pathlib.Path("/data") / sys.argv[1]
+manifest = json.loads((folder / "manifest.json").read_text())
+for file in manifest["files"]:
+    data = (folder / file["path"]).read_bytes()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"]), file["path"]
+canonical = json.dumps(manifest["files"], sort_keys=True, separators=(",", ":"))
+assert manifest["digest"] == "sha256:" + hashlib.sha256(canonical.encode()).hexdigest() == sys.argv[2]
+"""
+
+
+class Namespace:
+    """One namespace of the cluster, and what a user does in it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl("-n", NAMESPACE, *arguments)
+
+    def job(self, name: str, **spec: Any) -> None:
+        """Applies a FineTuneJob on a few court records."""
+        training = {"maxSteps": 6, "globalBatchSize": 2, "microBatchSize": 1, "learningRate": "1e-3"}
+        body = {
+            "model": {"uri": "oci://" + self.cluster.state.images["models/smollm2-135m-instruct"]},
+            "dataset": {
+                "train": {"uri": "configMap://records/train.jsonl"},
+                "eval": {"uri": "configMap://records/eval.jsonl"},
+            },
+            "training": training,
+            "accelerator": {"count": 0},
+            "checkpoints": {"intervalSteps": 2, "storage": {"size": "2Gi", "storageClassName": "hearth-block"}},
+            "evaluation": {
+                "metrics": ["ExactMatch", "JSONFieldF1", "Loss"],
+                "gate": {"metric": "Loss", "beats": ["base"]},
+            },
+        }
+        metadata = {"name": name, "namespace": NAMESPACE}
+        self.cluster.apply(
+            {"apiVersion": "hearth.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata, "spec": body | spec}
+        )
+
+    def records(self, name: str, **files: list[str]) -> None:
+        """Applies a ConfigMap of JSON Lines."""
+        data = {f"{key}.jsonl": "\n".join(lines) + "\n" for key, lines in files.items()}
+        metadata = {"name": name, "namespace": NAMESPACE}
+        self.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+
+    def status(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.cluster.get("-n", NAMESPACE, "finetunejob", name).get("status", {})
+        return found
+
+    def condition(self, name: str, kind: str) -> dict[str, Any]:
+        conditions = self.status(name).get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {"status": "Unknown", "reason": "", "message": ""})
+
+    def pods(self, name: str, component: str) -> list[dict[str, Any]]:
+        labels = f"hearth.dev/name={name},hearth.dev/component={component}"
+        found: list[dict[str, Any]] = self.cluster.get("-n", NAMESPACE, "pods", "-l", labels)["items"]
+        return found
+
+    def wait(self, what: str, seconds: float, look: Callable[[], object]) -> None:
+        until = time.monotonic() + seconds
+        while not look():
+            assert time.monotonic() < until, (
+                f"{what}: not within {seconds} s\n{self.kubectl('get', 'ftj,pod', '-o', 'wide')}"
+            )
+            time.sleep(2)
+
+    def wait_reason(self, name: str, reason: str, seconds: float = 180) -> dict[str, Any]:
+        self.wait(f"{name} {reason}", seconds, lambda: self.condition(name, "Ready")["reason"] == reason)
+        return self.condition(name, "Ready")
+
+
+@pytest.fixture(scope="module")
+def law(node_cluster: Cluster, hearth: Helm) -> Iterator[Namespace]:
+    node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    node_cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
+    made = Namespace(node_cluster)
+    lines = {n: (RECORDS / f"{n}.jsonl").read_text(encoding="utf-8").splitlines() for n in ("train", "eval")}
+    made.records("records", train=lines["train"][:24], eval=lines["eval"][:3])
+    yield made
+    node_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=240s")
+
+
+@pytest.fixture(scope="module")
+def trained(law: Namespace) -> str:
+    """A job whose pod was sent away in the middle, waited for to its end."""
+    law.job("court")
+    law.wait("a checkpoint", 600, lambda: law.status("court").get("checkpoint", {}).get("step", 0) >= 2)
+    first = law.pods("court", "train")[0]["metadata"]["name"]
+    law.kubectl("delete", "pod", first, "--wait=false")
+    law.wait("another pod", 300, lambda: any(p["metadata"]["name"] != first for p in law.pods("court", "train")))
+    law.wait("the end", 900, lambda: law.status("court").get("completionTime"))
+    return "court"
+
+
+def test_rows_were_checked_first(law: Namespace, trained: str) -> None:
+    assert law.condition(trained, "DataReady")["message"].startswith("24 rows to learn from and 3 held out")
+
+
+def test_the_job_resumed_from_a_complete_checkpoint_and_finished(law: Namespace, trained: str) -> None:
+    assert law.condition(trained, "Ready")["reason"] == "Succeeded"
+    assert law.status(trained)["progress"]["step"] == 6
+    last = next(p for p in law.pods(trained, "train") if p["status"]["phase"] == "Succeeded")
+    assert "training resumes at checkpoint-" in law.kubectl("logs", last["metadata"]["name"])
+
+
+def test_base_and_tuned_model_were_measured(law: Namespace, trained: str) -> None:
+    scores = {(s["subject"], s["metric"]): float(s["value"]) for s in law.status(trained)["evaluation"]}
+    assert scores["tuned", "Loss"] < scores["base", "Loss"]
+    assert law.status(trained)["gate"]["passed"] is True
+
+
+def test_every_file_of_the_artifacts_has_the_digest_on_record(law: Namespace, trained: str) -> None:
+    artifacts = {a["kind"]: a for a in law.status(trained)["artifacts"]}
+    assert set(artifacts) == {"Adapter", "Merged"}
+    for kind, artifact in artifacts.items():
+        claim, _, path = artifact["uri"].removeprefix("pvc://").partition("/")
+        law.cluster.apply(reader(law, f"check-{kind.lower()}", claim, [path, artifact["digest"]]))
+        law.kubectl("wait", f"pod/check-{kind.lower()}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+
+
+def reader(law: Namespace, name: str, claim: str, arguments: list[str]) -> dict[str, Any]:
+    """A pod that checks an artifact as an engine pod would."""
+    container = {
+        "name": "check",
+        "image": law.cluster.state.images["gateway"],
+        "command": ["python3", "-c", CHECK_MANIFEST, *arguments],
+        "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}],
+    }
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+
+
+def test_a_trainer_without_enough_memory_is_not_tried_again(law: Namespace) -> None:
+    law.job("tight", podOverrides={"resources": {"limits": {"memory": "300Mi"}, "requests": {"memory": "300Mi"}}})
+    ready = law.wait_reason("tight", "DoesNotFit")
+    assert "but the pod can have 0.3 GiB" in ready["message"]
+    assert law.pods("tight", "train") == []
+
+
+def test_a_broken_line_is_named_and_mending_it_recovers(law: Namespace) -> None:
+    good = json.dumps({"prompt": "Who?", "completion": "Me"})
+    law.records("broken", train=[good, "{oops"])
+    law.job("broken", dataset={"train": {"uri": "configMap://broken/train.jsonl"}}, suspend=False)
+    assert "train.jsonl:2" in law.wait_reason("broken", "MalformedRow")["message"]
+    assert law.condition("broken", "Stalled")["status"] == "True"
+    law.records("broken", train=[good, json.dumps({"prompt": "Where?", "completion": "Here"})])
+    law.wait("mended rows", 180, lambda: law.condition("broken", "DataReady")["status"] == "True")
+    law.kubectl("delete", "finetunejob", "broken")
+
+
+def test_a_missing_config_map_is_named_and_making_it_recovers(law: Namespace) -> None:
+    law.job("early", dataset={"train": {"uri": "configMap://late/train.jsonl"}})
+    assert "ConfigMap late does not exist" in law.wait_reason("early", "SourceNotFound")["message"]
+    law.records("late", train=[json.dumps({"prompt": str(n), "completion": "x"}) for n in range(4)])
+    law.wait("rows", 180, lambda: law.condition("early", "DataReady")["status"] == "True")
+    law.kubectl("delete", "finetunejob", "early")
+
+
+def test_an_unknown_model_path_a_missing_class_and_a_missing_gpu_are_told(law: Namespace) -> None:
+    law.job("nowhere", model={"uri": "pvc://no-such-claim/model"})
+    law.job("classless", checkpoints={"storage": {"storageClassName": "no-such-class"}})
+    law.job("gpu", accelerator={"count": 1})
+    assert (
+        "PersistentVolumeClaim no-such-claim does not exist" in law.wait_reason("nowhere", "SourceNotFound")["message"]
+    )
+    assert (
+        "StorageClass no-such-class does not exist" in law.wait_reason("classless", "StorageClassNotFound")["message"]
+    )
+    assert "no node offers nvidia.com/gpu" in law.wait_reason("gpu", "Unschedulable")["message"]
+    for name in ("nowhere", "classless", "gpu", "tight"):
+        law.kubectl("delete", "finetunejob", name)
+
+
+def test_deleting_the_job_keeps_the_weights(law: Namespace, trained: str) -> None:
+    law.kubectl("delete", "finetunejob", trained)
+    law.wait("the pods to go", 120, lambda: not law.pods(trained, "train"))
+    claim = law.cluster.get("-n", NAMESPACE, "pvc", f"{trained}-artifacts")
+    assert claim["status"]["phase"] == "Bound"
+    assert "ownerReferences" not in claim["metadata"]
+    with pytest.raises(ClusterError):
+        law.kubectl("get", "finetunejob", trained)
