@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import json
 import logging
@@ -84,14 +85,21 @@ def lineage_of(config: Config, dataset: Dataset) -> dict[str, Any]:
 
 
 def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop: StopRequest) -> dict[str, Any]:
-    """Measures, judges and publishes."""
+    """Measures, judges and publishes.
+
+    Both models are measured in the type that they are stored in, where the processor is fast with it; merging is done
+    in full precision.
+    """
+    gc.collect()  # the trainer and its optimizer are cycles: without this both models would be in memory at once
     tokenizer, texts = load_tokenizer(folder), load_row_tokenizer(folder)
     on_gpu = config.training.device == "GPU"
-    base = load_model(folder, torch.bfloat16 if on_gpu else torch.float32).to("cuda" if on_gpu else "cpu")
+    stored = stored_dtype(folder)
+    full = stored if on_gpu else torch.float32
+    measured = stored if multiplies_in_bfloat16(config.training) else full
+    base = load_model(folder, measured).to("cuda" if on_gpu else "cpu")
     wanted = (dataset.held_out, config.evaluation.metrics, dataset.longest_target, stop)
-    fast = torch.autocast(base.device.type, torch.bfloat16, enabled=multiplies_in_bfloat16(config.training))
-    with fast:
-        scores = {"base": measure(base, tokenizer, texts, *wanted)}
+    scores = {"base": measure(base, tokenizer, texts, *wanted)}
+    base = base.to(full)  # loses nothing: the measured type is as stored, or this one
     log.info("base: %s", scores["base"])
     lineage, moved = lineage_of(config, dataset), None
     if config.output.merge:
@@ -100,13 +108,12 @@ def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop:
         tuned, moved = export.merged(base, fitted.checkpoint, tokenizer, texts, samples, limit)
     else:
         tuned = export.adapted(base, fitted.checkpoint)
-    with fast:
-        scores["tuned"] = measure(tuned, tokenizer, texts, *wanted)
+    scores["tuned"] = measure(tuned.to(measured), tokenizer, texts, *wanted)
     log.info("tuned: %s", scores["tuned"])
     with stop.deferred():
         published = [export.publish_adapter(config, fitted.checkpoint, tokenizer, lineage)]
         if config.output.merge:
-            published.append(export.publish_merged(config, tuned, tokenizer, stored_dtype(folder), lineage))
+            published.append(export.publish_merged(config, tuned, tokenizer, stored, lineage))
     return result_of(config, fitted, scores, published, moved, lineage)
 
 
