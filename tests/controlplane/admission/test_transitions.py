@@ -72,6 +72,48 @@ def test_a_service_may_change_while_it_serves(admission: Any, smallest: Any, sto
     assert answer.accepted, answer.message
 
 
+VOLUME = {"milvus": {"storage": {"size": "20Gi", "storageClassName": "fast"}}}
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "says"),
+    [
+        ({}, {"milvus": {"topology": "Lite"}}, "topology is fixed"),
+        ({"milvus": {"topology": "Lite"}}, {"milvus": None}, "topology is fixed"),
+        (VOLUME, {"milvus": {"storage": {"storageClassName": "slow"}}}, "storageClassName is fixed"),
+        (VOLUME, {"milvus": {"storage": {"storageClassName": None}}}, "storageClassName is fixed"),
+        (VOLUME, {"milvus": {"storage": None}}, "storageClassName is fixed"),
+        ({}, VOLUME, "storageClassName is fixed"),
+        (VOLUME, {"milvus": {"storage": {"accessMode": "ReadWriteMany"}}}, "accessMode is fixed"),
+        (VOLUME, {"milvus": {"storage": {"size": "10Gi"}}}, "a volume only grows"),
+        (VOLUME, {"milvus": {"storage": {"size": "20G"}}}, "a volume only grows"),
+    ],
+    ids=str,
+)
+def test_the_volume_of_an_index_neither_moves_nor_shrinks(
+    admission: Any, smallest: Any, stored: Any, before: Any, change: Any, says: str
+) -> None:
+    answer = admission.change("VectorIndex", stored("VectorIndex", {**smallest["VectorIndex"], **before}), change)
+    assert not answer.accepted
+    assert says in answer.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"milvus": {"storage": {"size": "30Gi"}}},
+        {"milvus": {"storage": {"size": 21474836480}}},
+        {"chunking": {"size": 256}},
+        {"embeddings": [{"name": "other", "serviceRef": {"name": "embedder"}}]},
+        {"sources": [{"name": "more", "uri": "configMap://more"}]},
+    ],
+    ids=str,
+)
+def test_an_index_may_grow_and_be_built_anew(admission: Any, smallest: Any, stored: Any, change: Any) -> None:
+    answer = admission.change("VectorIndex", stored("VectorIndex", {**smallest["VectorIndex"], **VOLUME}), change)
+    assert answer.accepted, answer.message
+
+
 @pytest.mark.parametrize(
     "status",
     [{"conditions": [{"type": "Ready", "status": "True"}]}, {"phase": "not camel case"}, {"observedGeneration": -2}],
