@@ -35,6 +35,8 @@ class Recording:
     url: str = ""
     uses: set[Use] = field(default_factory=set)
     forbidden: set[str] = field(default_factory=set)
+    writes: list[str] = field(default_factory=list)
+    """Requests that changed something, but for the Lease's renewals."""
 
     def note(self, method: str, path: str, query: str, status: int) -> None:
         match = NAMED.match(path)
@@ -43,6 +45,8 @@ class Recording:
         if status == 403:
             self.forbidden.add(f"{method} {path}")
             return
+        if method != "GET" and match["resource"] not in {"leases", "tokenreviews"}:
+            self.writes.append(f"{method} {path} {status}")
         resource = "/".join(part for part in (match["resource"], match["subresource"]) if part)
         for verb in _verbs(method, match["name"], "watch=" in query, status):
             self.uses.add(Use(match["group"] or "", resource, verb))

@@ -13,15 +13,20 @@ def allowed(scope: Scope, group: str, resource: str) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_every_kind_is_watched_and_its_status_written_and_nothing_else_of_it(kind) -> None:  # noqa: ANN001
-    assert allowed("watched", "hearth.dev", kind.plural) == {"get", "list", "watch"}
+    assert allowed("watched", "hearth.dev", kind.plural) == {"list", "watch"}
     assert allowed("watched", "hearth.dev", f"{kind.plural}/status") == {"patch"}
 
 
 def test_children_may_be_made_and_what_controllers_make_of_them_only_seen() -> None:
     for resource in APPLIED:
-        assert allowed("watched", resource.group, resource.plural) >= {"create", "patch", "delete", "watch"}
+        assert allowed("watched", resource.group, resource.plural) >= {"get", "list", "watch", "create", "patch"}
     for resource in FOLLOWED:
         assert not allowed("watched", resource.group, resource.plural) & {"create", "patch", "delete", "update"}
+
+
+def test_a_volume_cannot_be_deleted_by_the_operator() -> None:
+    # What becomes of it is decided by ownership when its resource is deleted, never by a request of the operator's.
+    assert "delete" not in allowed("watched", "", "persistentvolumeclaims")
 
 
 def test_secrets_are_never_listed() -> None:

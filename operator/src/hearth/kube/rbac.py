@@ -12,6 +12,7 @@ from typing import Literal
 from hearth.api.base import GROUP, Json
 from hearth.kube.resources import (
     APPLIED,
+    CLAIM,
     ENDPOINT_SLICE,
     EVENT,
     LEASE,
@@ -50,15 +51,16 @@ def _right(scope: Scope, resource: Resource, verbs: str, why: str, names: tuple[
 
 
 RIGHTS: tuple[Right, ...] = (
-    *(Right("watched", GROUP, p, ("get", "list", "watch"), "the resources to reconcile") for p in CUSTOM_PLURALS),
+    *(Right("watched", GROUP, p, ("list", "watch"), "the resources to reconcile") for p in CUSTOM_PLURALS),
     *(Right("watched", GROUP, f"{p}/status", ("patch",), "their status") for p in CUSTOM_PLURALS),
     # Apply is a patch that may create. Label selectors cannot be enforced by RBAC, so the verbs hold for all objects.
-    *(_right("watched", r, "get list watch create patch delete", "children") for r in APPLIED),
+    *(_right("watched", r, "get list watch create patch delete", "children") for r in APPLIED if r is not CLAIM),
+    _right("watched", CLAIM, "get list watch create patch", "volumes; they go with their owner or stay, by ownership"),
     _right("watched", REPLICA_SET, "list watch", "the link between a Deployment and its pods"),
-    _right("watched", POD, "get list watch", "results and troubles of children; never written"),
+    _right("watched", POD, "list watch", "results and troubles of children; never written"),
     _right("watched", SECRET, "get", "whether a Secret that a spec names exists; never listed"),
     _right("watched", EVENT, "create patch", "events about the resources"),
-    _right("cluster", NODE, "get list watch", "what GPUs there are"),
+    _right("cluster", NODE, "list watch", "what GPUs there are"),
     _right("cluster", STORAGE_CLASS, "get", "whether a StorageClass that a spec names exists and can grow"),
     _right("cluster", TOKEN_REVIEW, "create", "who sends progress"),
     _right("own", LEASE, "create", "leader election"),
