@@ -7,8 +7,9 @@ from collections.abc import Callable
 from hearth_cluster import controlplane, pki
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.controlplane import ControlPlane, wait_for
+from hearth_cluster.kubectl import kubectl
 from hearth_cluster.paths import source_dir
-from hearth_cluster.processes import Command, Supervisor, run_checked
+from hearth_cluster.processes import Supervisor
 from hearth_cluster.rbac import ADMINISTRATOR_BINDINGS
 from hearth_cluster.state import ClusterState
 from hearth_cluster.tools import module_of
@@ -39,26 +40,14 @@ def start(state: ClusterState, plane: ControlPlane, alongside: Callable[[], None
 
 def _bind_administrators(plane: ControlPlane) -> None:
     root = plane.folder / "super-admin.conf"
-    command: Command = [plane.binaries["kubectl"], "--kubeconfig", root, "apply", "--server-side", "-f", "-"]
-    run_checked(command, stdin=ADMINISTRATOR_BINDINGS)
+    kubectl(root, "apply", "--server-side", "-f", "-", stdin=ADMINISTRATOR_BINDINGS)
 
 
 def _await_default_account(plane: ControlPlane, supervisor: Supervisor) -> None:
     """Pods are refused until the controller manager has made the account they run under."""
     root = plane.folder / "super-admin.conf"
-    command: Command = [
-        plane.binaries["kubectl"],
-        "--kubeconfig",
-        root,
-        "get",
-        "serviceaccounts",
-        "-n",
-        "default",
-        "-o",
-        "name",
-    ]
     wait_for(
-        lambda: "serviceaccount/default" in run_checked(command),
+        lambda: "serviceaccount/default" in kubectl(root, "get", "serviceaccounts", "-n", "default", "-o", "name"),
         "the default service account",
         supervisor,
         ("kube-apiserver", "kube-controller-manager"),

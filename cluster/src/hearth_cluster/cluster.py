@@ -10,7 +10,8 @@ from typing import Any
 
 from hearth_cluster import binaries, kwok
 from hearth_cluster.fakenodes import NodeGroup, fate, node_objects
-from hearth_cluster.processes import Supervisor, run_checked
+from hearth_cluster.kubectl import kubectl
+from hearth_cluster.processes import Supervisor
 from hearth_cluster.state import ClusterState
 
 
@@ -34,7 +35,7 @@ class Cluster:
         Raises:
             ClusterError: kubectl failed; its error text is in the message.
         """
-        return run_checked([binaries.tool("kubectl"), "--kubeconfig", self.kubeconfig, *arguments], stdin=stdin)
+        return kubectl(self.kubeconfig, *arguments, stdin=stdin)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Server-side apply of some objects."""

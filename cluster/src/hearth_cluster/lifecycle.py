@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from hearth_cluster import kind, loopback, native
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
+from hearth_cluster.paths import clusters_dir
 from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState, all_clusters
 
@@ -22,11 +27,22 @@ def up(state: ClusterState, progress: Progress, *, profile: str = native.PROFILE
         raise ClusterError(f"profile {profile!r} is unknown; known: {', '.join(PROFILES)}")
     if provider not in PROVIDERS:
         raise ClusterError(f"provider {provider!r} is unknown; known: {', '.join(PROVIDERS)}")
-    if profile == loopback.PROFILE:
-        return loopback.up(state, progress)
-    if choose_provider(provider, state) == kind.PROVIDER:
-        return kind.up(state, progress)
-    return native.up(state, progress)
+    with alone(state):
+        if profile == loopback.PROFILE:
+            return loopback.up(state, progress)
+        if choose_provider(provider, state) == kind.PROVIDER:
+            return kind.up(state, progress)
+        return native.up(state, progress)
+
+
+@contextmanager
+def alone(state: ClusterState) -> Iterator[None]:
+    """Keeps a second `up` or `down` of the same cluster waiting, which would start or stop everything twice."""
+    folder = clusters_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{state.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def choose_provider(wanted: str, state: ClusterState) -> str:
@@ -50,12 +66,14 @@ def down(state: ClusterState, progress: Progress) -> None:
     if not state.exists():
         return
     settings = state.settings()
-    if settings.get("provider") == kind.PROVIDER:
-        kind.down(state, progress)
-    elif settings.get("profile") == native.PROFILE:
-        native.down(state, progress)
-    else:
-        loopback.down(state)
+    with alone(state):
+        if settings.get("provider") == kind.PROVIDER:
+            kind.down(state, progress)
+        elif settings.get("profile") == native.PROFILE:
+            native.down(state, progress)
+        else:
+            loopback.down(state)
+    (clusters_dir() / f".{state.name}.lock").unlink(missing_ok=True)
 
 
 def reap() -> list[str]:

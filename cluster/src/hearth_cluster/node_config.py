@@ -73,6 +73,7 @@ socket_dir = "{files.run}/s"
 [plugins.'io.containerd.cri.v1.images']
 snapshotter = "overlayfs"
 max_concurrent_downloads = 4
+discard_unpacked_layers = true
 
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = "{PAUSE_IMAGE}"

@@ -32,14 +32,23 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """Clock ticks from boot to the start of the process, or None if there is none or it is a zombie (proc(5))."""
+    """Clock ticks from boot to the start of the process, or None if there is none, or it is dead but not buried."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return parse_stat(Path(f"/proc/{pid}/stat").read_text())
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def parse_stat(stat: str) -> int | None:
+    """The start time in the text of /proc/PID/stat (proc(5)), or None for a dead process.
+
+    The first thread of a killed process is a zombie while its other threads still hold sockets and locks: such a
+    process is not dead yet.
+    """
     # The command in parentheses may hold spaces and parentheses itself: what follows the last one is field 3 on.
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    state, threads, start = fields[0], int(fields[17]), int(fields[19])
+    return None if state in "ZX" and threads <= 1 else start
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd="/",
-                env={**os.environ, **(component.environment or {})},
+                env={**without_proxies(), **(component.environment or {})},
             )
         identity = ProcessIdentity.of(process.pid)
         # The supervisor waits for its children through ProcessIdentity.alive, not through this object.
@@ -187,6 +196,11 @@ class Supervisor:
             return None
         assert isinstance(record, dict)
         return record
+
+
+def without_proxies() -> dict[str, str]:
+    """The environment without its proxy settings: a proxy does not know the way to this machine's clusters."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
 def run_checked(

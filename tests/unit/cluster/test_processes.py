@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hearth_cluster.errors import ClusterError
-from hearth_cluster.processes import Component, ProcessIdentity, Supervisor, run_checked
+from hearth_cluster.processes import Component, ProcessIdentity, Supervisor, parse_stat, run_checked
 
 SLEEP = Component("sleeper", ("/bin/sleep", "60"))
 
@@ -84,6 +84,16 @@ def test_a_process_that_took_over_the_pid_is_not_ours() -> None:
     assert own.alive()
     assert not ProcessIdentity(own.pid, own.start - 1, own.boot).alive()
     assert not ProcessIdentity(own.pid, own.start, "another boot").alive()
+
+
+@pytest.mark.parametrize(
+    ("state", "threads", "start"),
+    [("S", 9, 4711), ("Z", 1, None), ("X", 0, None), ("Z", 3, 4711)],
+    ids=["running", "dead", "gone", "dying, other threads still hold their sockets"],
+)
+def test_a_process_is_dead_when_its_last_thread_is(state: str, threads: int, start: int | None) -> None:
+    fields = [state, *["0"] * 16, str(threads), "0", "4711", "0"]
+    assert parse_stat(f"42 (a (b) c) {' '.join(fields)}") == start
 
 
 def test_a_component_that_ended_is_reported_with_its_last_words(supervisor: Supervisor) -> None:

@@ -1,0 +1,80 @@
+"""What is known of a cluster, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hearth_cluster import loopback
+from hearth_cluster.controlplane import ControlPlane
+from hearth_cluster.errors import ClusterError
+from hearth_cluster.processes import ProcessIdentity, without_proxies
+from hearth_cluster.state import ClusterState, all_clusters
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterState:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return ClusterState("one")
+
+
+@pytest.mark.parametrize("name", ["", "One", "a b", "-a", "a-", "a/b", "..", "n" * 25])
+def test_a_name_that_could_not_be_a_folder_or_a_namespace_is_refused(name: str) -> None:
+    with pytest.raises(ClusterError, match="cannot name a cluster"):
+        ClusterState(name)
+
+
+def test_a_second_up_finds_the_addresses_of_the_first(state: ClusterState) -> None:
+    addresses = loopback._choose_addresses()
+    state.update(profile="control-plane", addresses=vars(addresses))
+    assert ClusterState("one").addresses() == addresses
+
+
+def test_recording_one_thing_keeps_the_others(state: ClusterState) -> None:
+    state.update(profile="node", network="10.200.1.0/24")
+    state.update(owner=None)
+    assert state.settings() == {"profile": "node", "network": "10.200.1.0/24", "owner": None}
+
+
+def test_a_cluster_keeps_its_profile(state: ClusterState) -> None:
+    state.require_profile("node")
+    state.update(profile="node")
+    with pytest.raises(ClusterError, match="is up with the profile 'node', not 'control-plane'"):
+        state.require_profile("control-plane")
+
+
+def test_an_owner_is_one_process_for_good(state: ClusterState) -> None:
+    own = ProcessIdentity.of(os.getpid())
+    assert own is not None
+    state.update(owner=vars(own))
+    assert state.owner() == own
+
+
+def test_a_cluster_without_a_registry_says_what_to_bring_up(state: ClusterState) -> None:
+    with pytest.raises(ClusterError, match="hearth-cluster up --name one"):
+        assert state.registry
+
+
+def test_only_folders_of_clusters_are_clusters(state: ClusterState) -> None:
+    assert all_clusters() == []
+    state.update(profile="node")
+    (state.folder.parent / ".one.lock").touch()
+    assert all_clusters() == [state]
+
+
+def test_a_control_plane_on_loopback_listens_nowhere_else(tmp_path: Path) -> None:
+    names = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    programs = {name: Path("/bin") / name for name in names}
+    plane = ControlPlane(programs, tmp_path, loopback._choose_addresses())
+    components = [plane.etcd(), plane.api_server(), plane.controller_manager(), plane.scheduler()]
+    words = [word for component in components for word in component.argv]
+    listening = [word.split("=", 1)[1] for word in words if word.startswith(("--bind-address", "--listen-"))]
+    assert len(listening) == 5
+    assert all(address.removeprefix("https://").startswith("127.0.0.1") for address in listening)
+
+
+def test_components_are_not_sent_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    assert not {"HTTPS_PROXY", "http_proxy"} & without_proxies().keys()
