@@ -14,21 +14,20 @@ from hearth_trainer.tokens import RowTokenizer
 
 BATCH = 16
 LOSS_BATCH = 4
-SLACK = 8
-"""Tokens beyond the longest target that an answer may take: more could not be right anyway."""
+SLACK = 16
+"""Tokens beyond the longest target of a batch that an answer may take. Without a limit a base model talks on to the end
+of its context, and measuring takes longer than training."""
 
 
 def batches(rows: Sequence[Row], size: int, texts: RowTokenizer) -> Iterator[list[int]]:
-    """Indices of rows of about the same length, so that little is padded."""
-    order = sorted(range(len(rows)), key=lambda i: len(texts.texts(rows[i])[1]))
+    """Indices of rows with targets of about the same length, so that none waits long for another's answer."""
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].target), len(texts.texts(rows[i])[0])))
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
 
-def answers(
-    model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], limit: int, stop: StopRequest
-) -> list[str]:
-    """Greedy answers to the prompts of the rows, in their order; `limit` is the most tokens of one answer."""
+def answers(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest) -> list[str]:
+    """Greedy answers to the prompts of the rows, in their order."""
     said = [""] * len(rows)
     for chosen in batches(rows, BATCH, texts):
         stop.check()
@@ -36,7 +35,7 @@ def answers(
         with torch.inference_mode():
             output = model.generate(
                 **encoded,
-                max_new_tokens=limit,
+                max_new_tokens=max(texts.length(rows[i]).target for i in chosen) + SLACK,
                 do_sample=False,
                 temperature=None,
                 top_p=None,
@@ -79,7 +78,6 @@ def measure(
     texts: RowTokenizer,
     rows: Sequence[Row],
     metrics: Sequence[str],
-    longest_target: int,
     stop: StopRequest,
 ) -> dict[str, float]:
     """The wanted metrics of one model; rows of plain text have no prompt and are judged by their loss alone."""
@@ -87,7 +85,7 @@ def measure(
     figures: dict[str, float] = {}
     asked = [r for r in rows if r.prompt]
     if asked and set(metrics) - {"Loss"}:
-        said = answers(model, tokenizer, texts, asked, longest_target + SLACK, stop)
+        said = answers(model, tokenizer, texts, asked, stop)
         figures |= score([r.target for r in asked], said)
     if rows and "Loss" in metrics:
         figures["Loss"] = loss(model, tokenizer, texts, rows, stop)

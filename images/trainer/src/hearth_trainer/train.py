@@ -97,7 +97,7 @@ def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop:
     full = stored if on_gpu else torch.float32
     measured = stored if multiplies_in_bfloat16(config.training) else full
     base = load_model(folder, measured).to("cuda" if on_gpu else "cpu")
-    wanted = (dataset.held_out, config.evaluation.metrics, dataset.longest_target, stop)
+    wanted = (dataset.held_out, config.evaluation.metrics, stop)
     scores = {"base": measure(base, tokenizer, texts, *wanted)}
     base = base.to(full)  # loses nothing: the measured type is as stored, or this one
     log.info("base: %s", scores["base"])
