@@ -14,6 +14,8 @@ from hearth_trainer.tokens import RowTokenizer
 
 BATCH = 16
 LOSS_BATCH = 4
+MOST_TOKENS = 8192
+"""Tokens of one batch, padding included: the memory plan counts on it."""
 SLACK = 16
 """Tokens beyond the longest target of a batch that an answer may take. Without a limit a base model talks on to the end
 of its context, and measuring takes longer than training."""
@@ -22,8 +24,16 @@ of its context, and measuring takes longer than training."""
 def batches(rows: Sequence[Row], size: int, texts: RowTokenizer) -> Iterator[list[int]]:
     """Indices of rows with targets of about the same length, so that none waits long for another's answer."""
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i].target), len(texts.texts(rows[i])[0])))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    batch: list[int] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, texts.length(rows[index]).total)
+        if batch and (len(batch) == size or (len(batch) + 1) * longest > MOST_TOKENS):
+            yield batch
+            batch, longest = [], texts.length(rows[index]).total
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 def answers(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest) -> list[str]:

@@ -15,16 +15,18 @@ from hearth.api.model_facts import ModelFacts
 
 GIB = 2**30
 
-PROCESS_CPU = int(1.2 * GIB)
-"""Python with torch, transformers, TRL and their thread pools, before any model is loaded."""
+PROCESS_CPU = int(1.5 * GIB)
+"""Python with torch, transformers, TRL and their thread pools, and what the C allocator keeps. Fitted to a
+measured peak: tests/unit/plan/test_training_memory.py."""
 PROCESS_GPU = int(0.75 * GIB)
 """CUDA context and allocator."""
 
 SPARE = {"CPU": 1.5, "GPU": 1.0}
 """What the memory limit of a CPU pod allows beyond the plan: going over it ends the pod, unlike slower training."""
 
-EVALUATION_ROWS = 16
-"""Rows that are answered at once when the model is measured."""
+EVALUATION_ROWS, EVALUATION_TOKENS = 16, 8192
+"""Rows that are answered at once when the model is measured, and the tokens that they may have together, by
+images/trainer/src/hearth_trainer/measure.py."""
 
 PRECISION_BYTES = {"FP32": 4, "BF16": 2}
 ADAPTER_BYTES = 4
@@ -80,7 +82,7 @@ def activation_bytes(facts: ModelFacts, shape: Shape) -> int:
 def evaluation_bytes(facts: ModelFacts, row_tokens: int, precision: str) -> int:
     """The KV cache while held-out rows are answered; training's own memory is free by then."""
     per_token = 2 * facts.layers * facts.key_value_heads * facts.head_dim * PRECISION_BYTES[precision]
-    return EVALUATION_ROWS * row_tokens * per_token
+    return max(row_tokens, min(EVALUATION_ROWS * row_tokens, EVALUATION_TOKENS)) * per_token
 
 
 def plan_training(facts: ModelFacts, shape: Shape, device: Literal["CPU", "GPU"]) -> TrainingMemoryPlan:

@@ -173,7 +173,7 @@ def test_a_deterministic_failure_is_told_in_the_trainers_words(law: Any, code: i
 
 
 def test_a_plan_that_cannot_fit_is_refused_with_numbers_and_a_change_that_fits(law: Any) -> None:
-    law.nodes = [{"metadata": {"name": "small"}, "status": {"allocatable": {"memory": "2Gi"}}}]
+    law.nodes = [{"metadata": {"name": "small"}, "status": {"allocatable": {"memory": "3Gi"}}}]
     law.edit(training={"microBatchSize": 8})
     law.reconcile()
     law.prepare()
@@ -181,7 +181,7 @@ def test_a_plan_that_cannot_fit_is_refused_with_numbers_and_a_change_that_fits(l
     law.reconcile()
     assert law.condition("Ready")["reason"] == "DoesNotFit"
     assert law.condition("Admitted")["status"] == "False"
-    assert "but the pod can have 2.0 GiB" in law.condition("Ready")["message"]
+    assert "but the pod can have 3.0 GiB" in law.condition("Ready")["message"]
     assert law.status["failure"]["suggestion"].startswith("set training.microBatchSize: ")
     assert law.job("train") is None
 
