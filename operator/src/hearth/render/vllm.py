@@ -27,6 +27,9 @@ SETTLE_SECONDS = 8
 
 DRAIN_SECONDS = 300
 SHARED_MEMORY = "1Gi"
+CPU_REQUEST = "250m"
+"""A share, not a limit: an engine takes what is idle. More would keep a surge pod off a small node."""
+
 PROBE_PERIOD = 5
 LOAD_BYTES_PER_SECOND = 50e6
 """A slow network disk: what loading is allowed to take before the pod is given up."""
@@ -157,7 +160,7 @@ def _engine_container(spec: LLMServiceSpec, choice: EngineChoice, mounts: list[J
         "args": engine_arguments(spec, choice),
         "env": _environment(spec, choice),
         "ports": [{"name": "http", "containerPort": PORT}],
-        "resources": {"requests": {"cpu": "500m", "memory": f"{math.ceil(choice.memory_bytes / MIB)}Mi"}},
+        "resources": {"requests": {"cpu": CPU_REQUEST, "memory": f"{math.ceil(choice.memory_bytes / MIB)}Mi"}},
         "lifecycle": {"preStop": {"exec": {"command": drain}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*mounts, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
