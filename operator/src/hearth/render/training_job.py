@@ -30,6 +30,8 @@ INTERRUPTED = 75
 GRACE_SECONDS = 120
 """Time to finish one forward and backward pass and to write a checkpoint: seconds on a GPU, tens of seconds on CPU.
 Cloud spot notices are 30 to 120 s, so more would not be given anyway."""
+CPU_REQUEST = "250m"
+"""A floor, so that training finds room beside services on a small node; without a limit it takes what is free."""
 TEMPLATE_HASH = "hearth.dev/template-hash"
 """Annotation of a training Job: digest of the fields of spec that may change after the start."""
 
@@ -222,7 +224,7 @@ def _train_container(owner: Json, spec: FineTuneJobSpec, mounts: dict[str, Mount
         {"name": "token", "mountPath": TOKEN_PATH, "readOnly": True},
     ]
     container["resources"] = {
-        "requests": {"cpu": "1", "memory": mebibytes(pod.memory_request)},
+        "requests": {"cpu": CPU_REQUEST, "memory": mebibytes(pod.memory_request)},
         "limits": {"memory": mebibytes(pod.memory_limit)},
     }
     return container
