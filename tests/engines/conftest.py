@@ -44,7 +44,7 @@ class RunningEngine:
 
     def client(self) -> MilvusClient:
         """A client that may look at everything."""
-        return MilvusClient(uri=self.uri)
+        return MilvusClient(uri=self.uri, timeout=60)
 
     def restart(self) -> None:
         """As after a node lost power."""
