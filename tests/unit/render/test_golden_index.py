@@ -136,3 +136,12 @@ def test_milvus_ends_by_itself_before_the_kubelet_kills_it() -> None:
 
     assert yaml.safe_load(config_text)["common"]["gracefulStopTimeout"] == 30
     assert template["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_every_component_of_milvus_has_a_port_of_its_own() -> None:
+    read = yaml.safe_load(milvus_config_map(OWNER, "1Gi")["data"]["milvus.yaml"])
+    parts = ("rootCoord", "dataCoord", "queryCoord", "proxy", "queryNode", "dataNode", "indexNode")
+    ports = [read[part]["port"] for part in parts] + [read["proxy"]["internalPort"]]
+
+    assert len(set(ports)) == len(ports)
+    assert read["proxy"]["port"] == 19530

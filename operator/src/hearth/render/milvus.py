@@ -85,8 +85,9 @@ def default_size(spec: VectorIndexSpec) -> str:
 def milvus_yaml(size: str) -> str:
     """The configuration of Standalone; what is not here is Milvus's own default.
 
-    Pinned: the message queue (a store that was born with one cannot be read with another), the paths, and etcd on
-    loopback. Milvus reads this file again while it runs, so a grown volume raises the disk quota without a restart.
+    Pinned: the message queue (a store that was born with one cannot be read with another), the paths, etcd on loopback,
+    and every port: without one in the file, each component of 2.3.5 takes 19530. Milvus reads the file again while it
+    runs, so a grown volume raises the disk quota without a restart.
     """
     quota_mb = int(quantity(size) * QUOTA_SHARE / 2**20)
     return f"""\
@@ -110,14 +111,25 @@ rocksmq:
   retentionTimeInMinutes: 720
   retentionSizeInMB: 2048
 rootCoord:
+  port: 53100
   dmlChannelNum: 16
+queryCoord:
+  port: 19531
+queryNode:
+  port: 21123
+indexNode:
+  port: 21121
+dataNode:
+  port: 21124
 dataCoord:
+  port: 13333
   enableGarbageCollection: true
   gc:
     interval: 3600
     dropTolerance: 10800
 proxy:
   port: {PORT}
+  internalPort: 19529
   http:
     enabled: true
 log:
@@ -254,6 +266,8 @@ def _standalone(image: str) -> Json:
             {"name": "DEPLOY_MODE", "value": "STANDALONE"},
             {"name": "MILVUSCONF", "value": CONFIG},
             {"name": "METRICS_PORT", "value": str(METRICS_PORT)},
+            # A Go panic ends with its reason instead of a hundred stacks: the last lines are what the status shows.
+            {"name": "GOTRACEBACK", "value": "none"},
         ],
         "ports": [
             {"name": "grpc", "containerPort": PORT},
