@@ -1,0 +1,219 @@
+"""Every image in real pods of a namespace that enforces restricted Pod Security, with a read-only root file system."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hearth_cluster.cluster import Cluster
+from hearth_cluster.errors import ClusterError
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE = "images-e2e"
+
+
+@pytest.fixture(scope="module")
+def cluster(node_cluster: Cluster) -> Iterator[Cluster]:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+    node_cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
+    yield node_cluster
+    node_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=180s")
+
+
+def pod(name: str, image: str, *, writable: tuple[str, ...] = (), model: str = "", **container: Any) -> dict[str, Any]:
+    """A pod as restricted as Hearth's own: user 65532, nothing writable but /tmp and the folders of `writable`."""
+    folders = {"/tmp": "tmp", **{path: f"data-{number}" for number, path in enumerate(writable)}}
+    volumes: list[dict[str, Any]] = [{"name": volume, "emptyDir": {}} for volume in folders.values()]
+    mounts: list[dict[str, Any]] = [{"name": volume, "mountPath": path} for path, volume in folders.items()]
+    if model:
+        volumes.append({"name": "model", "image": {"reference": model}})
+        # vLLM's processes talk through shared memory, of which a container has 64 MiB unless told otherwise.
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}})
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})
+        mounts.append({"name": "model", "mountPath": "/model", "readOnly": True})
+    security = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 5,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {"name": "main", "image": image, "securityContext": security, "volumeMounts": mounts, **container}
+            ],
+            "volumes": volumes,
+        },
+    }
+
+
+def output(cluster: Cluster, described: dict[str, Any]) -> str:
+    """What the pod printed, once it ended well."""
+    name = described["metadata"]["name"]
+    cluster.apply(described)
+    done = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
+    cluster.kubectl("wait", "-n", NAMESPACE, done, "--timeout=300s", f"pod/{name}")
+    printed = cluster.kubectl("logs", "-n", NAMESPACE, name)
+    ended = cluster.get("-n", NAMESPACE, "pod", name)["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert ended["exitCode"] == 0, printed
+    return printed
+
+
+def ask(cluster: Cluster, name: str, port: int, path: str, body: object = None, seconds: float = 600) -> Any:
+    """Asks the server in the pod until it answers 200; the answer, which is JSON."""
+    code = (
+        "import sys, urllib.request as u\n"
+        f"r = u.Request('http://127.0.0.1:{port}{path}', {json.dumps(body).encode() if body else None!r},"
+        " {'Content-Type': 'application/json'})\n"
+        "print(u.urlopen(r, timeout=120).read().decode())"
+    )
+    deadline = time.monotonic() + seconds
+    while (answer := _tried(cluster, name, code)) is None:
+        phase = cluster.get("-n", NAMESPACE, "pod", name)["status"]["phase"]
+        logs = "" if phase == "Pending" else cluster.kubectl("logs", "-n", NAMESPACE, name, "--tail=30")
+        assert phase in ("Pending", "Running"), logs
+        assert time.monotonic() < deadline, f"{name} gave no answer within {seconds} s:\n{logs}"
+        time.sleep(1)
+    return json.loads(answer)
+
+
+def _tried(cluster: Cluster, name: str, code: str) -> str | None:
+    try:
+        return cluster.kubectl("exec", "-n", NAMESPACE, name, "--", "python3", "-c", code)
+    except ClusterError:
+        return None
+
+
+CANNOT_WRITE = """
+import os
+assert os.getuid() == 65532
+open('/tmp/writable', 'w').close()
+for folder in ('/', '/opt/venv', '/etc'):
+    try:
+        open(os.path.join(folder, 'x'), 'w')
+    except OSError as error:
+        print(folder, os.strerror(error.errno))
+"""
+
+
+@pytest.mark.parametrize(
+    ("image", "imports"),
+    [
+        ("operator", "hearth.cli"),
+        ("gateway", "hearth_gateway, pymilvus"),
+        ("indexer", "hearth_indexer, pymilvus"),
+        ("trainer", "hearth_trainer, trl, peft, datasets"),
+    ],
+)
+def test_our_programs_run_unprivileged_with_nothing_to_write_but_tmp(
+    cluster: Cluster, image: str, imports: str
+) -> None:
+    command = ["python", "-c", f"import {imports}\n{CANNOT_WRITE}"]
+    printed = output(cluster, pod(image, cluster.state.images[image], command=command))
+    assert printed.count("Read-only file system") == 3
+
+
+def test_the_operators_image_is_the_command_line(cluster: Cluster) -> None:
+    printed = output(cluster, pod("hearth-help", cluster.state.images["operator"], args=["--help"]))
+    assert "Usage: hearth" in printed
+
+
+def test_the_gateway_and_the_indexer_carry_no_torch(cluster: Cluster) -> None:
+    code = "import importlib.util; print(importlib.util.find_spec('torch'))"
+    for image in ("gateway", "indexer"):
+        described = pod(f"{image}-torch", cluster.state.images[image], command=["python", "-c", code])
+        assert output(cluster, described).strip() == "None"
+
+
+def test_the_trainers_torch_computes_and_sees_no_gpu(cluster: Cluster) -> None:
+    code = (
+        "import torch; x = torch.ones(3, 3, requires_grad=True); (x @ x).sum().backward();"
+        "print(torch.cuda.is_available(), x.grad.sum().item())"
+    )
+    described = pod("torch", cluster.state.images["trainer"], command=["python", "-c", code])
+    assert output(cluster, described).strip() == "False 54.0"
+
+
+def engine(cluster: Cluster, name: str, model: str, *arguments: str) -> dict[str, Any]:
+    return pod(
+        name,
+        cluster.state.images["vllm-cpu"],
+        model=cluster.state.images[f"models/{model}"],
+        args=["--model", "/model", "--served-model-name", name, "--enforce-eager", *arguments],
+        resources={"limits": {"memory": "5Gi"}},
+    )
+
+
+def test_vllm_answers_with_the_small_model_from_its_image_volume(cluster: Cluster) -> None:
+    cluster.apply(engine(cluster, "chat", "smollm2-135m-instruct", "--max-model-len", "1024"))
+    question = {"role": "user", "content": "What is the capital of France?"}
+    body = {"model": "chat", "messages": [question], "max_tokens": 20, "temperature": 0}
+    answer = ask(cluster, "chat", 8000, "/v1/chat/completions", body)
+    assert "Paris" in answer["choices"][0]["message"]["content"]
+    cluster.kubectl("delete", "-n", NAMESPACE, "pod", "chat")
+
+
+def test_vllm_embeds_with_the_embedding_model_from_its_image_volume(cluster: Cluster) -> None:
+    cluster.apply(engine(cluster, "embed", "all-minilm-l6-v2", "--runner", "pooling", "--max-model-len", "256"))
+    body = {"model": "embed", "input": ["a cat", "a kitten", "the stock market"]}
+    cat, kitten, market = (item["embedding"] for item in ask(cluster, "embed", 8000, "/v1/embeddings", body)["data"])
+    assert len(cat) == 384
+    assert similarity(cat, kitten) > 0.5 > 0.2 > similarity(cat, market)
+    cluster.kubectl("delete", "-n", NAMESPACE, "pod", "embed")
+
+
+def similarity(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def test_milvus_is_healthy_with_its_data_on_a_volume(cluster: Cluster) -> None:
+    cluster.apply(pod("milvus", cluster.state.images["milvus"], writable=("/var/lib/milvus",)))
+    assert ask(cluster, "milvus", 9091, "/healthz")["state"] == "OK"
+    cluster.kubectl("delete", "-n", NAMESPACE, "pod", "milvus")
+
+
+def test_milvus_lite_finds_by_words(cluster: Cluster) -> None:
+    listening = {"tcpSocket": {"port": 19530}, "periodSeconds": 1}
+    image = cluster.state.images["milvus-lite"]
+    cluster.apply(pod("lite", image, writable=("/var/lib/milvus",), readinessProbe=listening))
+    cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=120s", "pod/lite")
+    code = """
+from pymilvus import DataType, Function, FunctionType, MilvusClient
+client = MilvusClient('http://127.0.0.1:19530', timeout=120)
+schema = client.create_schema()
+schema.add_field('id', DataType.INT64, is_primary=True)
+schema.add_field('text', DataType.VARCHAR, max_length=200, enable_analyzer=True)
+schema.add_field('words', DataType.SPARSE_FLOAT_VECTOR)
+schema.add_function(Function('bm25', FunctionType.BM25, ['text'], ['words']))
+index = client.prepare_index_params()
+index.add_index('words', index_type='SPARSE_INVERTED_INDEX', metric_type='BM25')
+client.create_collection('t', schema=schema, index_params=index)
+client.insert('t', [{'id': 1, 'text': 'the heron stands in the water'}, {'id': 2, 'text': 'the otter swims'}])
+client.load_collection('t')
+print(client.search('t', data=['heron'], anns_field='words', limit=1)[0][0]['id'])
+"""
+    assert cluster.kubectl("exec", "-n", NAMESPACE, "lite", "--", "python", "-c", code).strip() == "1"
+    cluster.kubectl("delete", "-n", NAMESPACE, "pod", "lite")
+
+
+def test_a_model_is_found_by_the_tag_that_never_changes(cluster: Cluster) -> None:
+    code = "import json; print(json.load(open('/model/config.json'))['model_type'])"
+    reference = "registry.hearth.internal/hearth/models/all-minilm-l6-v2:1"
+    described = pod("model", cluster.state.images["gateway"], model=reference, command=["python", "-c", code])
+    assert output(cluster, described).strip() == "bert"
