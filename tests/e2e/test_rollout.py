@@ -115,7 +115,7 @@ def base(bench: Bench) -> str:
     """A service that serves the base model; its URI."""
     uri = f"oci://{bench.cluster.state.images['models/smollm2-135m-instruct']}"
     bench.serve({"uri": uri})
-    until(bench.ready, "the base model to answer", 600)
+    until(bench.ready, "the base model to answer", 900)
     return uri
 
 
@@ -167,14 +167,14 @@ def test_a_ready_service_has_answered_through_its_gateway(bench: Bench, base: st
 def test_an_argument_that_the_engine_rejects_leaves_the_old_pod_serving(bench: Bench, base: str) -> None:
     before = {p["metadata"]["name"] for p in bench.engine_pods()}
     bench.serve({"uri": base}, engine={"maxModelLen": 1024, "maxConcurrency": 8, "args": {"frobnicate": "1"}})
-    until(lambda: bench.conditions().get("Stalled", {}).get("status") == "True", "the rejection", 300)
+    until(lambda: bench.conditions().get("Stalled", {}).get("status") == "True", "the rejection", 600)
     stalled = bench.conditions()["Stalled"]
     assert stalled["reason"] == "EngineArgumentRejected"
     assert "unrecognized arguments: --frobnicate=1" in stalled["message"]
     assert bench.conditions()["Available"]["status"] == "True"
     assert before <= {p["metadata"]["name"] for p in bench.engine_pods()}
     bench.serve({"uri": base})
-    until(bench.ready, "the service to be ready again", 120)
+    until(bench.ready, "the service to be ready again", 300)
     assert {p["metadata"]["name"] for p in bench.engine_pods() if "deletionTimestamp" not in p["metadata"]} == before
 
 
@@ -188,7 +188,7 @@ def test_rolling_to_the_tuned_model_under_load_loses_no_request(bench: Bench, ba
     old = {p["metadata"]["name"] for p in bench.engine_pods()}
 
     bench.serve({"fromFineTune": {"name": "tuner"}})
-    until(bench.ready, "the tuned model to serve", 900)
+    until(bench.ready, "the tuned model to serve", 1500)
     until(lambda: not old & {p["metadata"]["name"] for p in bench.engine_pods()}, "the old pods to be gone", 400)
     bench.kubectl("exec", "load", "--", "touch", "/tmp/stop")
 
