@@ -64,7 +64,8 @@ class Bench:
         self.cluster.apply({"apiVersion": version, "kind": kind, "metadata": placed, "spec": spec})
 
     def serve(self, model: dict[str, Any], **more: Any) -> None:
-        spec = {"model": model, "engine": {"maxModelLen": 1024, "maxConcurrency": 8}, **more}
+        engine = {"maxModelLen": 1024, "maxConcurrency": 8}
+        spec = {"model": model, "engine": engine, "rollout": {"drainDeadline": "90s"}, **more}
         self.apply("LLMService", SERVICE, spec, "hearth.dev/v1alpha1")
 
     def conditions(self) -> dict[str, dict[str, Any]]:
@@ -107,6 +108,10 @@ def bench(hearth: Helm) -> Iterator[Bench]:
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
     yield Bench(cluster)
+    # The pods first: of a namespace that holds draining pods Kubernetes thinks again after minutes only.
+    cluster.kubectl("delete", "llmservice", "--all", "-n", NAMESPACE)
+    engine = "hearth.dev/component=engine"
+    cluster.kubectl("wait", "--for=delete", "pod", "-l", engine, "-n", NAMESPACE, "--timeout=180s")
     cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
 
 
