@@ -178,7 +178,7 @@ def test_an_unset_context_is_cut_to_what_the_card_holds() -> None:
             SMOLLM2,
             Wish(max_concurrency=128),
             Device("CPU", 1, 4 * GIB),
-            "engine.maxConcurrency: 64",
+            "engine.maxConcurrency: 32",
         ),
         (LLAMA_8B, Wish(), Device("GPU", 3, visible_gpu_memory(H100_LABEL)), "one of 1, 2, 4, 8, 16"),
         (SMOLLM2, Wish(max_model_len=16384), Device("CPU"), "longer than the model's own context of 8192"),
@@ -206,8 +206,8 @@ def test_a_small_model_on_cpu_is_planned_in_whole_gibibytes_of_cache() -> None:
     plan = plan_memory(SMOLLM2, Wish(), Device("CPU", 1, 8 * GIB))
     assert isinstance(plan, MemoryPlan)
     assert plan.kv_cache == GIB
-    assert plan.kv_tokens == 46603
-    assert plan.planned / GIB == pytest.approx(2.73, abs=0.02)
+    assert plan.kv_tokens == 46603  # vLLM 0.32 reports 46,592: it counts whole blocks
+    assert plan.planned / GIB == pytest.approx(2.98, abs=0.02)
 
 
 def test_an_encoder_keeps_no_cache() -> None:
@@ -217,10 +217,13 @@ def test_an_encoder_keeps_no_cache() -> None:
     assert plan.max_model_len == 256
 
 
-def test_the_plan_of_an_embedder_on_cpu_is_what_a_real_engine_was_seen_to_take() -> None:
-    plan = plan_memory(MINILM, Wish(embed=True), Device("CPU"))
+@pytest.mark.parametrize(("facts", "embed", "measured_mib"), [(MINILM, True, 1536), (SMOLLM2, False, 3043)])
+def test_plans_on_cpu_are_what_real_engines_were_seen_to_take(
+    facts: ModelFacts, embed: bool, measured_mib: int
+) -> None:
+    plan = plan_memory(facts, Wish(embed=embed), Device("CPU"))
     assert isinstance(plan, MemoryPlan)
-    assert plan.planned / 2**20 == pytest.approx(1536, rel=0.06)
+    assert plan.planned / 2**20 == pytest.approx(measured_mib, rel=0.03)
 
 
 def test_casting_to_float32_doubles_the_weights() -> None:

@@ -30,9 +30,10 @@ NON_TORCH = {False: int(0.15 * GIB), True: int(0.55 * GIB)}
 CUDA_GRAPHS = 1 * GIB
 """Captured graphs, counted by vLLM since 0.21; measured between -0.9 and +1.9 GiB."""
 
-CPU_OVERHEAD = int(1.45 * GIB)
-"""Three Python processes with torch (API server, engine core, worker). Measured with vLLM 0.32 on a real node: 1536 MiB
-in all for all-MiniLM-L6-v2, whose weights are 87 MiB."""
+CPU_OVERHEAD = {True: int(1.4 * GIB), False: int(1.7 * GIB)}
+"""Three Python processes with torch (API server, engine core, worker), of an embedder and of a generator. Measured with
+vLLM 0.32 on a real node: 1536 MiB in all for all-MiniLM-L6-v2 (87 MiB of weights), 3043 MiB for SmolLM2-135M (257 MiB
+of weights, 1 GiB of cache)."""
 
 CPU_BATCHED_TOKENS = 2048
 """vLLM's default --max-num-batched-tokens on CPU and on GPUs under 70 GiB."""
@@ -220,7 +221,7 @@ def _on_cpu(facts: ModelFacts, wish: Wish, device: Device) -> MemoryPlan:
         weights=weight_bytes(facts, wish.dtype),
         kv_cache=kv_cache,
         activations=embedding_activation_bytes(facts) if wish.embed else activation_bytes(facts, rows),
-        overhead=CPU_OVERHEAD,
+        overhead=CPU_OVERHEAD[wish.embed],
         available=device.memory,
         kv_tokens=kv_cache // per_token if per_token else None,
         max_model_len=longest,
