@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from hearth_cluster import cgroups
 from hearth_cluster.binaries import go_problem
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.paths import cache_dir
+from hearth_cluster.processes import run_checked
 
 # A program that must be found, by the Debian package that brings it.
 NODE_PACKAGES: dict[str, tuple[str, ...]] = {
@@ -37,6 +37,9 @@ NODE_DISK_BYTES = 35 * 10**9
 images 6 GB."""
 WARM_DISK_BYTES = 8 * 10**9
 """Where an earlier cluster has filled the caches: etcd, logs, volumes, and what changes in images."""
+NODE_WATCHERS = 32
+"""inotify instances: a node was seen to have 22 of them, a control plane alone 13."""
+CONTROL_PLANE_WATCHERS = 20
 NODE_MEMORY_BYTES = 6 * 2**30
 CONTROL_PLANE_DISK_BYTES = 8 * 10**9
 
@@ -50,14 +53,17 @@ class Problem:
     """A command, where one does it; else what to do."""
     package: str | None = None
     """The Debian package that would bring it."""
+    command: tuple[str, ...] = ()
+    """What `fix` runs, as root, where no package is missing but a setting of the kernel is too small."""
 
 
 def problems(profile: str) -> list[Problem]:
     """Everything this machine lacks for the profile."""
-    found = [*_go(), *_disk(CONTROL_PLANE_DISK_BYTES if profile == "control-plane" else NODE_DISK_BYTES)]
-    if profile != "control-plane":
-        found += [*_rights(), *_packages({**NODE_PACKAGES, **IMAGE_PACKAGES}), *_kernel(), *_memory()]
-    return found
+    if profile == "control-plane":
+        return [*_go(), *_disk(CONTROL_PLANE_DISK_BYTES), *_inotify(CONTROL_PLANE_WATCHERS)]
+    packages = {**NODE_PACKAGES, **IMAGE_PACKAGES}
+    machine = [*_disk(NODE_DISK_BYTES), *_memory(), *_kernel(), *_inotify(NODE_WATCHERS)]
+    return [*_go(), *_rights(), *_packages(packages), *machine]
 
 
 def require(profile: str) -> None:
@@ -80,21 +86,24 @@ def explain(found: Iterable[Problem]) -> str:
 
 
 def fix(found: Iterable[Problem]) -> None:
-    """Installs the missing packages by apt-get.
+    """Installs the missing packages by apt-get and raises the kernel settings that are too small.
 
     Raises:
         ClusterError: not root, no apt-get, or it failed.
     """
-    packages = _packages_of(found)
-    if not packages:
-        return
+    listed = list(found)
+    commands = [list(problem.command) for problem in listed if problem.command]
+    if packages := _packages_of(listed):
+        _require_apt(packages)
+        commands += [["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in commands:
+        run_checked(command, environment=environment)
+
+
+def _require_apt(packages: list[str]) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ClusterError(f"packages are installed on Debian and Ubuntu by root only; needed: {' '.join(packages)}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ClusterError(f"`{' '.join(command)}` failed:\n{done.stderr.strip()}")
 
 
 def cni_programs() -> Path:
@@ -156,6 +165,31 @@ def _memory() -> list[Problem]:
         return []
     what = f"the machine has {total / 2**30:.1f} GiB of memory, {NODE_MEMORY_BYTES / 2**30:.0f} GiB are needed"
     return [Problem(what, "use a larger machine, or --profile control-plane")]
+
+
+def _inotify(needed: int) -> list[Problem]:
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    return watcher_problem(limit, used=_inotify_instances(), needed=needed)
+
+
+def watcher_problem(limit: int, *, used: int, needed: int) -> list[Problem]:
+    """Too few inotify instances are left to this user: the kubelet ends with "too many open files" then."""
+    if limit - used >= needed:
+        return []
+    what = f"{used} of {limit} inotify instances are in use, and {needed} more are needed"
+    command = ("sysctl", "-w", f"fs.inotify.max_user_instances={max(1024, 2 * limit)}")
+    return [Problem(what, " ".join(command), command=command)]
+
+
+def _inotify_instances() -> int:
+    """Instances of processes that this user may look into: its own, which are those that count."""
+    count = 0
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            count += str(descriptor.readlink()) == "anon_inode:inotify"
+        except OSError:
+            continue  # closed meanwhile, or not ours
+    return count
 
 
 def _kernel() -> list[Problem]:

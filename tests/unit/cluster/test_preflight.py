@@ -28,5 +28,13 @@ def test_all_packages_are_installed_by_one_command() -> None:
     assert "preflight --fix" in text
 
 
+def test_too_few_inotify_instances_are_a_problem_before_the_kubelet_ends_for_it() -> None:
+    assert preflight.watcher_problem(128, used=96, needed=32) == []
+    (problem,) = preflight.watcher_problem(128, used=97, needed=32)
+    assert problem.what == "97 of 128 inotify instances are in use, and 32 more are needed"
+    assert problem.mend == "sysctl -w fs.inotify.max_user_instances=1024"
+    assert problem.command == tuple(problem.mend.split())
+
+
 def test_without_a_missing_package_nothing_is_said_of_packages() -> None:
     assert "apt-get" not in preflight.explain([Problem("a node needs root", "run the command again with sudo")])
