@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -79,6 +79,21 @@ class WatchShell:
         )
 
 
+class NothingRemembered(kopf.DiffBaseStorage):
+    """kopf copies every object at every event to find out what changed, even where nobody asks for that."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:  # noqa: ARG002 - kopf's names
+        """An empty essence."""
+        return cast(kopf.BodyEssence, {})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002 - kopf's names
+        """The same empty essence: nothing ever differs."""
+        return cast(kopf.BodyEssence, {})
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Stores nothing."""
+
+
 def quiet_settings() -> kopf.OperatorSettings:
     """Settings under which kopf writes nothing, keeps little and reconnects by itself."""
     settings = kopf.OperatorSettings()
@@ -86,7 +101,7 @@ def quiet_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.persistence.finalizer = "hearth.dev/unused"
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="hearth.dev", v1=False)
+    settings.persistence.diffbase_storage = NothingRemembered()
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="hearth.dev", v1=False)
     # A worker keeps its slot while it idles, so a limit without a short idle time starves the others.
     settings.queueing.worker_limit = 200
