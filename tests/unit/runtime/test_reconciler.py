@@ -1,5 +1,6 @@
 """One pass: when to look again, what is told, and that one resource never stops the others."""
 
+import kopf
 from fake_api import FakeApi
 from harness import Machine
 from hearth.kube.queue import WorkQueue
@@ -90,3 +91,9 @@ def test_kopf_is_told_to_write_nothing() -> None:
     assert settings.scanning.disabled
     assert settings.queueing.idle_timeout < 1, "with a worker limit, idle workers would starve the rest"
     assert KIND_PLAN.needs is needs
+
+
+def test_kopf_finds_nothing_to_compare_in_an_object() -> None:
+    storage = quiet_settings().persistence.diffbase_storage
+    body = kopf.Body({"metadata": {"name": "w"}, "spec": {"text": "x" * 1000}})
+    assert storage.build(body=body) == storage.fetch(body=body) == {}
