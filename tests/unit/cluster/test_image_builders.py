@@ -57,6 +57,13 @@ def test_certificates_of_this_machine_reach_a_build_as_a_secret_alone(
     assert "SSL_CERT_FILE=/run/ca.crt" in command
 
 
+def test_a_push_lets_buildah_use_the_layers_that_the_registry_holds(calls: Path, tmp_path: Path) -> None:
+    # buildah compresses every layer again, if it is told a level: two minutes instead of half a second for the trainer.
+    Buildah(tmp_path).push("localhost/hearth/trainer:1", "127.0.0.1:5000/hearth/trainer:1", tmp_path / "log")
+    (command,) = calls.read_text().splitlines()
+    assert "--compression-format zstd localhost/hearth/trainer:1" in command
+
+
 def test_a_failed_build_says_why_where_the_log_is_and_leaves_nothing_behind(calls: Path, tmp_path: Path) -> None:
     with pytest.raises(ClusterError) as caught:
         Buildah(tmp_path).build(build(tmp_path, "localhost/hearth/broken:1"), lambda: None)
