@@ -40,7 +40,7 @@ def run(name: str, console: Console) -> None:
 
     Raises StepError or ClusterError where one cannot be finished.
     """
-    steps = Steps(console, total=8)
+    steps = Steps(console, total=7)
     state = ClusterState(name)
     with steps.step("A real Kubernetes comes up"):
         install.hearth_cluster("up", "--name", name)
