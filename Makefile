@@ -8,7 +8,7 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
-.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-e2e test preflight bench demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-e2e test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,19 @@ csi-test: ## the storage driver's tests and the CSI sanity suite (root)
 	cd cluster/csi && go test ./...
 
 test: test-fast test-e2e ## every test, a real node with real engines included
+
+BENCH := PYTHONPATH=tests/support $(RUN)
+
+bench: bench-operator bench-gateway bench-trainer ## measure operator, gateway and trainer (an idle machine, half an hour)
+
+bench-operator: setup ## writes, reads, CPU and memory of COUNT=1000 services with pods by kwok (TASK=Generate|Embed)
+	$(BENCH) python tests/bench/bench_operator.py --count $(or $(COUNT),1000) --task $(or $(TASK),Generate)
+
+bench-gateway: setup ## what the gateway adds (CLUSTER=name SERVICE=namespace/name asks a running vLLM)
+	$(BENCH) python tests/bench/bench_gateway.py $(if $(SERVICE),--cluster $(CLUSTER) --service $(SERVICE))
+
+bench-trainer: setup ## tokens a second beside the same TRL script by hand (MODEL=folder of a model)
+	$(BENCH) --package hearth-trainer --extra train --with rich --isolated python tests/bench/bench_trainer.py $(if $(MODEL),--model $(MODEL))
 
 cluster-up: preflight ## bring a local cluster up (CLUSTER=name)
 	@$(RUN) hearth-cluster up --name $(CLUSTER)
