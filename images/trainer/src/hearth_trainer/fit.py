@@ -19,6 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from hearth_trainer import checkpoints
 from hearth_trainer.callbacks import Watch
 from hearth_trainer.config import AdapterConfig, Config, TrainingConfig
+from hearth_trainer.cpu_trainer import CpuTrainer
 from hearth_trainer.errors import BadConfigError, ModelError
 from hearth_trainer.processor import has_bfloat16
 from hearth_trainer.progress import Reporter
@@ -136,8 +137,9 @@ def build_trainer(config: Config, folder: Path, rows: Iterable[Row], watch: Watc
     Raises BadConfigError where the adapter does not fit the model.
     """
     tokenizer = load_tokenizer(folder)
+    trainer = CpuTrainer if config.training.device == "CPU" else SFTTrainer
     try:
-        return SFTTrainer(
+        return trainer(
             model=load_model(folder, DTYPES[config.training.precision]),
             args=sft_config(config),
             train_dataset=as_hub_dataset(rows, conversational=bool(tokenizer.chat_template)),
