@@ -231,3 +231,6 @@ async def test_metadata_alone_can_be_asked_for(server: Server) -> None:
     (item,) = [item async for page in server.api.list(what) for item in page.items]
     assert item.keys() == {"apiVersion", "kind", "metadata"}
     assert json.dumps(item["metadata"]).count('"uid"') == 1
+    one = await server.api.get_metadata(CONFIG_MAP, server.namespace, "c")
+    assert one.keys() == {"apiVersion", "kind", "metadata"}
+    assert one["kind"] == "ConfigMap"

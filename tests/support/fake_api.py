@@ -53,6 +53,10 @@ class FakeApi:
         self.reads += 1
         return copy.deepcopy(self._find(ObjectKey(resource.kind, namespace, name)).obj)
 
+    async def get_metadata(self, resource: Resource, namespace: str, name: str) -> Json:
+        obj = await self.get(resource, namespace, name)
+        return {part: obj[part] for part in ("apiVersion", "kind", "metadata")}
+
     async def list(self, what: Selection) -> AsyncIterator[Page]:
         self.reads += 1
         version = str(self._last_version)

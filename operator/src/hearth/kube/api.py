@@ -61,6 +61,10 @@ class Api(Protocol):
         """One object, fresh from the server."""
         ...
 
+    async def get_metadata(self, resource: Resource, namespace: str, name: str) -> Json:
+        """The apiVersion, kind and metadata of one object: all that is asked of a Secret."""
+        ...
+
     def list(self, what: Selection) -> AsyncIterator[Page]:
         """All objects, in chunks; raises `GoneError` when a chunk comes too late."""
         ...

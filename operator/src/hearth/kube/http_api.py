@@ -32,6 +32,12 @@ class HttpApi:
         """See `Api.get`."""
         return await self._json(Request("GET", resource.path(namespace, name), "get", resource.plural))
 
+    async def get_metadata(self, resource: Resource, namespace: str, name: str) -> Json:
+        """See `Api.get_metadata`."""
+        accept = _METADATA.format(kind="PartialObjectMetadata")
+        request = Request("GET", resource.path(namespace, name), "get", resource.plural, accept=accept)
+        return _typed(await self._json(request), resource)
+
     async def list(self, what: Selection) -> AsyncIterator[Page]:
         """See `Api.list`."""
         query = {**_selectors(what), "limit": str(PAGE)}

@@ -17,7 +17,7 @@ from hearth.kube.api import Api
 from hearth.kube.cache import WatchCache
 from hearth.kube.errors import NotFoundError
 from hearth.kube.reflector import Known
-from hearth.kube.resources import APPLIED, CLAIM, CONFIG_MAP, FOLLOWED, ResourceTable
+from hearth.kube.resources import APPLIED, CLAIM, CONFIG_MAP, FOLLOWED, SECRET, ResourceTable
 from hearth.plan.world import ObjectKey, key_of
 
 WATCHED_METADATA = (CONFIG_MAP, CLAIM)
@@ -118,7 +118,9 @@ class Lookups:
     async def _ask(self, key: ObjectKey) -> Json | None:
         self._asking.add(key)
         try:
-            obj: Json | None = await self._api.get(self._table.of(key.kind), key.namespace, key.name)
+            # A Secret's values never reach the operator: whether it exists is all that a plan may know.
+            read = self._api.get_metadata if key.kind == SECRET.kind else self._api.get
+            obj: Json | None = await read(self._table.of(key.kind), key.namespace, key.name)
         except NotFoundError:
             obj = None
         finally:

@@ -78,9 +78,8 @@ def sources_state(world: World, spec: VectorIndexSpec) -> SourcesState:
     secret = spec.milvus.external.secret_ref if spec.milvus.external else None
     if secret is not None:
         key = ObjectKey("Secret", namespace, secret.name)
-        wrong = _without_token(world.related.get(key), key)
-        if wrong is not None:
-            complaints.append(f"milvus.external: {wrong}")
+        if world.related.get(key) is None:
+            complaints.append(f"milvus.external: {_absent(key)}")
             waiting.add(f"Secret {secret.name}")
     if complaints:
         told = Condition(SOURCES, "False", "SourceNotFound", "; ".join(complaints))
@@ -91,21 +90,11 @@ def sources_state(world: World, spec: VectorIndexSpec) -> SourcesState:
 
 
 def _missing(found: Json | None, key: ObjectKey, source: Source) -> str | None:
-    if key.kind == "Secret":
-        return _without_token(found, key)
     if found is None:
-        return f"{key.kind} {key.name} does not exist: create it"
+        return _absent(key)
     entry = source.uri.partition("://")[2].partition("/")[2]
     if key.kind == "ConfigMap" and entry and entry not in {**found.get("data", {}), **found.get("binaryData", {})}:
         return f"ConfigMap {key.name} has no key {entry}"
-    return None
-
-
-def _without_token(found: Json | None, key: ObjectKey) -> str | None:
-    if found is None:
-        return f"Secret {key.name} does not exist: create it with the key {TOKEN_KEY}"
-    if TOKEN_KEY not in found.get("data", {}):
-        return f"Secret {key.name} has no key {TOKEN_KEY}"
     return None
 
 
@@ -154,3 +143,8 @@ def _embedder(service: Json) -> Embedder | None:
 def _answers(service: Json) -> bool:
     conditions = service.get("status", {}).get("conditions", [])
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _absent(key: ObjectKey) -> str:
+    with_key = f" with the key {TOKEN_KEY}" if key.kind == "Secret" else ""
+    return f"{key.kind} {key.name} does not exist: create it{with_key}"

@@ -39,11 +39,6 @@ def test_documents_that_go_away_leave_the_last_build_serving(scene: Any) -> None
         ({"uri": "configMap://handbook/b.md"}, {}, "ConfigMap handbook has no key b.md"),
         ({"uri": "pvc://docs/x"}, {}, "PersistentVolumeClaim docs does not exist"),
         ({"uri": "https://x/a.md", "secretRef": {"name": "t"}}, {}, "Secret t does not exist: create it with the key"),
-        (
-            {"uri": "https://x/a.md", "secretRef": {"name": "t"}},
-            {"Secret": {"kind": "Secret", "data": {"password": "eA=="}}},
-            "Secret t has no key token",
-        ),
     ],
 )
 def test_every_missing_source_is_named(scene: Any, source: Any, around: Any, complaint: str) -> None:
