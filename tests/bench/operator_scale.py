@@ -33,28 +33,12 @@ from hearth.kube.transport import Transport  # noqa: E402
 from hearth_cluster import ephemeral  # noqa: E402
 from hearth_cluster.cluster import Cluster  # noqa: E402
 from hearth_cluster.fakenodes import fate, parse_groups  # noqa: E402
+from kind_results import FACTS  # noqa: E402
 from operator_process import OperatorProcess, free_port, hearth_run  # noqa: E402
 
 SERVICES = hearth_resource("LLMService", "llmservices")
 NAMESPACE = "bench"
 PODS_PER_NODE = 100
-FACTS = {
-    "architecture": "LlamaForCausalLM",
-    "modelType": "llama",
-    "parameters": 134_515_008,
-    "weightBytes": 269_030_016,
-    "dtype": "bfloat16",
-    "hiddenSize": 576,
-    "layers": 30,
-    "attentionHeads": 9,
-    "keyValueHeads": 3,
-    "headDim": 64,
-    "intermediateSize": 1536,
-    "vocabularySize": 49152,
-    "maxPositionEmbeddings": 8192,
-    "chatTemplate": True,
-    "digest": "sha256:" + "1" * 64,
-}
 INSPECTED = fate(0, json.dumps({"facts": FACTS}))
 
 

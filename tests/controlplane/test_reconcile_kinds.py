@@ -11,79 +11,16 @@ from pathlib import Path
 import pytest
 import yaml
 from hearth_cluster.cluster import Cluster
+from kind_results import FACTS, INDEXED, ROWS, TRAINED
 from operator_process import OperatorProcess, eventually, free_port, hearth_run
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ("trainer", "indexer", "gateway", "vllm", "vllm_cpu", "milvus", "milvus_lite")
-FACTS = {
-    "architecture": "LlamaForCausalLM",
-    "modelType": "llama",
-    "parameters": 134_515_008,
-    "weightBytes": 269_030_016,
-    "dtype": "bfloat16",
-    "hiddenSize": 576,
-    "layers": 30,
-    "attentionHeads": 9,
-    "keyValueHeads": 3,
-    "headDim": 64,
-    "intermediateSize": 1536,
-    "vocabularySize": 49152,
-    "maxPositionEmbeddings": 8192,
-    "chatTemplate": True,
-    "digest": "sha256:" + "1" * 64,
-}
-ROWS = {
-    "format": "Chat",
-    "digest": "sha256:" + "2" * 64,
-    "trainRows": 100,
-    "evalRows": 10,
-    "trainTokens": 20_000,
-    "longestRow": 250,
-    "longestTarget": 90,
-    "findings": [],
-}
-OUTCOME = {
-    "step": 21,
-    "totalSteps": 21,
-    "loss": "0.0312",
-    "tokensPerSecond": "310.5",
-    "evaluation": [
-        {"subject": "base", "metric": "JSONFieldF1", "value": "0.0100"},
-        {"subject": "tuned", "metric": "JSONFieldF1", "value": "0.9300"},
-    ],
-    "gate": {"passed": True, "reason": "JSONFieldF1 0.9300 is at least 0.8"},
-    "artifacts": [
-        {"kind": "Adapter", "path": "artifacts/adapter-aa", "digest": "sha256:" + "a" * 64, "size": 10},
-        {"kind": "Merged", "path": "artifacts/merged-bb", "digest": "sha256:" + "b" * 64, "size": 270_000_000},
-    ],
-    "libraries": {"torch": "2.13.0"},
-    "peakMemory": 2_000_000_000,
-}
 MODEL = "oci://registry.example/models/smollm2:1"
 
 
 def resource(kind: str, name: str, **spec: object) -> dict:
     return {"apiVersion": "hearth.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-INDEXED = {
-    "documents": 52,
-    "chunks": 130,
-    "skippedCount": 0,
-    "skipped": [],
-    "alias": "handbook",
-    "collection": "handbook_0123456789ab",
-    "embeddings": [{"name": "text", "dimension": 384}],
-    "recall": {"k": 10, "queries": 100, "measured": 0.992},
-    "index": {"type": "HNSW", "params": {"M": 16, "efConstruction": 200}, "search": {"ef": 64}},
-    "chunking": {"size": 128, "overlap": 16, "exactTokens": True},
-    "capabilities": ["Dense"],
-    "sparse": False,
-    "engine": "v2.3.5-lite",
-    "embeddedNow": 130,
-    "reused": 0,
-    "dropped": [],
-}
 
 
 def chat(name: str = "chat", **spec: object) -> dict:
@@ -323,7 +260,7 @@ def test_a_job_trains_publishes_and_is_served(stage: Stage) -> None:
     stage.provide_volume("tune-artifacts")
     stage.tell_from_init_container("prepare", "inspect", {"facts": FACTS})
     stage.end_pod("prepare", {"result": ROWS})
-    stage.end_pod("train", {"result": OUTCOME})
+    stage.end_pod("train", {"result": TRAINED})
     stage.await_condition("finetunejob", "tune", "Ready")
     owner = stage.get("finetunejob", "tune")
     claim = stage.get("pvc", "tune-artifacts")["metadata"]

@@ -19,7 +19,8 @@ from hearth.plan.world import ObjectKey
 
 PAGE = 3
 """Small, so that every test of a list sees more than one page."""
-WITH_STATUS = {"Widget", "Deployment", "StatefulSet", "Job", "Pod", "PersistentVolumeClaim", "Node"}
+CUSTOM = {"Widget", "FineTuneJob", "VectorIndex", "LLMService"}
+WITH_STATUS = CUSTOM | {"Deployment", "StatefulSet", "Job", "Pod", "PersistentVolumeClaim", "Node"}
 
 
 @dataclass
@@ -191,7 +192,7 @@ class FakeApi:
             new.pop("status", None)
         new["metadata"] |= {"uid": str(uuid.uuid4()), "generation": 1, "resourceVersion": self._next_version()}
         new["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
-        if key.kind == "Widget":
+        if key.kind in CUSTOM:
             new.setdefault("status", {"observedGeneration": -1})
         owned = {p for p in flatten(obj) if _is_applied(p, key.kind, status=False)}
         self.objects[key] = Stored(new, {manager: owned})

@@ -22,7 +22,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(check: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+def eventually(check: Callable[[], object], what: str, seconds: float = 120.0) -> None:
     """Waits until `check` is truthy; a failure says what was waited for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
