@@ -107,7 +107,14 @@ def measure(model: Path, steps: int) -> list[dict[str, Any]]:
     return runs
 
 
-_QUIET = {"DISABLE_KUBEFLOW_INTEGRATION": "TRUE", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+_QUIET = {
+    "DISABLE_KUBEFLOW_INTEGRATION": "TRUE",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONWARNINGS": "ignore",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 
 def print_table(runs: list[dict[str, Any]], steps: int) -> float:

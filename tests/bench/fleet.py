@@ -14,28 +14,11 @@ import yaml
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.fakenodes import parse_groups
 from hearth_cluster.scripted_pods import script_end
+from kind_results import FACTS
 from report import ROOT
 
 NAMESPACE = "bench"
 
-# The facts of SmolLM2-135M-Instruct, as the inspection Job reads them from its files.
-FACTS = {
-    "architecture": "LlamaForCausalLM",
-    "modelType": "llama",
-    "parameters": 134_515_008,
-    "weightBytes": 269_030_016,
-    "dtype": "bfloat16",
-    "hiddenSize": 576,
-    "layers": 30,
-    "attentionHeads": 9,
-    "keyValueHeads": 3,
-    "headDim": 64,
-    "intermediateSize": 1536,
-    "vocabularySize": 49152,
-    "maxPositionEmbeddings": 8192,
-    "chatTemplate": True,
-    "digest": "sha256:" + "a" * 64,
-}
 IMAGES = ("trainer", "indexer", "gateway", "vllm", "vllm_cpu", "milvus", "milvus_lite")
 CHILDREN = ("configmaps", "services", "deployments.apps", "poddisruptionbudgets.policy", "jobs.batch")
 BATCH = 250

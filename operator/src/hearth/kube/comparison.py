@@ -44,7 +44,7 @@ def same_status(desired: Any, live: Any) -> bool:
     """Whether two statuses are equal, whatever the order of their lists: the server keeps an order of its own in lists
     that it merges by key, and no list of ours says anything by its order.
     """
-    return bool(_unordered(desired) == _unordered(live))
+    return bool(desired == live or _unordered(desired) == _unordered(live))
 
 
 def _unordered(value: Any) -> Any:
