@@ -110,6 +110,8 @@ class Bench:
         """From leadership to a full cache and workers at work, by the operator's own log: start-up of Python apart."""
         times: dict[str, datetime] = {}
         for line in (self._folder / f"{name}.log").read_text().splitlines():
+            if not line.startswith("{"):
+                continue  # a library's own words
             entry = json.loads(line)
             times.setdefault(" ".join(entry["message"].split()[:2]), datetime.fromisoformat(entry["time"]))
         return (times["at work"] - times["became the"]).total_seconds()
