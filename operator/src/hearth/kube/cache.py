@@ -86,6 +86,10 @@ class WatchCache:
         owner = self.store.get(key)
         if owner is None:
             return frozenset()
+        return self.needs_of(key, owner)
+
+    def needs_of(self, key: ObjectKey, owner: Json) -> frozenset[ObjectKey]:
+        """The same for who has the owner at hand."""
         needs = self.kinds[key.kind].needs(owner)
         self._needs.link(key, needs)
         return needs

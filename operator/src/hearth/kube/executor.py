@@ -34,14 +34,6 @@ class Outcome:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """An apply that was accepted and yet does not read back as it was sent."""
-
-    desired: str
-    version: int
-
-
 class Executor:
     """Performs plans by server-side apply.
 
@@ -54,7 +46,6 @@ class Executor:
         self._table = table
         self._cache = cache
         self._clock = clock
-        self._settled: dict[ObjectKey, _Settled] = {}
         self._taken: set[ObjectKey] = set()
 
     async def execute(self, owner: Json, plan: Plan) -> Outcome:
@@ -75,12 +66,13 @@ class Executor:
 
     async def write_status(self, owner: Json, status: Json) -> int:
         """Writes the status if it differs from the live one; returns the number of writes."""
-        key, uid = key_of(owner), owner["metadata"]["uid"]
-        live = self._cache.store.get(key)
-        if live is None or live["metadata"]["uid"] != uid or same_status(status, live.get("status") or {}):
-            return 0
+        key, uid, store = key_of(owner), owner["metadata"]["uid"], self._cache.store
         desired = digest(status)
-        if self._settled.get(key) == _Settled(desired, version_of(live)):
+        if store.uid(key) != uid or store.is_settled(key, desired):
+            return 0
+        live = store.get(key)
+        if live is None or same_status(status, live.get("status") or {}):
+            store.settle(key, desired)
             return 0
         body = {
             "apiVersion": owner["apiVersion"],
@@ -107,6 +99,9 @@ class Executor:
             return None
         desired = stamped(owner, action.obj, owned=action.owned)
         key = key_of(desired)
+        if self._cache.store.is_settled(key, _hash_of(desired)):
+            outcome.skipped += 1
+            return None
         live = await self._live(key)
         try:
             if live is None:
@@ -150,8 +145,8 @@ class Executor:
             return name_taken(key, key_of(owner), controller)
         self._taken.discard(key)
         where = difference(desired, live)
-        known = self._settled.get(key)
-        if where is None or known == _Settled(_hash_of(desired), version_of(live)):
+        if where is None:
+            self._cache.store.settle(key, _hash_of(desired))
             outcome.skipped += 1
             return None
         if live["metadata"].get("deletionTimestamp"):
@@ -176,13 +171,12 @@ class Executor:
         return 1
 
     def _settle(self, key: ObjectKey, desired: str, written: Json, where: str | None) -> None:
-        """Reads our own write back into the cache, and remembers it if the server keeps it otherwise than sent."""
+        """Reads our own write back into the cache, and takes it for done even if the server keeps it otherwise."""
         self._cache.put_own(written)
-        if where is None:
-            self._settled.pop(key, None)
-        else:
+        if self._cache.store.version(key) == version_of(written):
+            self._cache.store.settle(key, desired)
+        if where is not None:
             log.warning("%s %s was applied and yet differs at %s; left so", key.kind, key.name, where)
-            self._settled[key] = _Settled(desired, version_of(written))
 
 
 def stamped(owner: Json, obj: Json, *, owned: bool = True) -> Json:

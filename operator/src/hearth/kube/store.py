@@ -38,6 +38,8 @@ class Entry:
     """uid of the controller owner; empty if none."""
     checksum: int
     blob: bytes
+    settled: str = ""
+    """Digest of a desire that this very content is known to meet; a change of the content takes it away."""
 
 
 class Codec:
@@ -137,6 +139,17 @@ class ObjectStore:
     def key_of_uid(self, uid: str) -> ObjectKey | None:
         """Whose uid this is."""
         return self._by_uid.get(uid)
+
+    def settle(self, key: ObjectKey, desire: str) -> None:
+        """Notes that the object as it is known needs no write to be as desired."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.settled = desire
+
+    def is_settled(self, key: ObjectKey, desire: str) -> bool:
+        """Whether the object is known to need no write to be as desired."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.settled == desire
 
     def controller(self, key: ObjectKey) -> str:
         """The uid of the object's controller; empty where there is none."""

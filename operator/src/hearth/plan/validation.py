@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -32,9 +33,16 @@ class Invalid:
 
 def parse(model: type[SpecT], spec: Json, path: str = "spec") -> SpecT | Invalid:
     """The spec as a model, or what is wrong with it. Transition rules are not looked at: they need the old object."""
+    return _parse(model, json.dumps(spec), path)
+
+
+@lru_cache(maxsize=1024)
+def _parse(model: type[SpecT], spec: str, path: str) -> SpecT | Invalid:
+    # The rules take about a millisecond, and each pass over a resource reads its spec three or four times. Models are
+    # frozen, so that one may be handed out again.
     try:
         # Strict JSON, as at admission: "5" is no integer and 1 is no boolean.
-        parsed = model.model_validate_json(json.dumps(spec), strict=True)
+        parsed = model.model_validate_json(spec, strict=True)
     except ValidationError as error:
         return Invalid(_joined([_complaint(path, detail) for detail in error.errors(include_url=False)]))
     broken = list(broken_rules(parsed, path))

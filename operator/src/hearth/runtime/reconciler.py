@@ -80,7 +80,7 @@ class Reconciler:
 
     async def _related(self, owner: Json, key: ObjectKey) -> dict[ObjectKey, Json | None]:
         try:
-            needs = self._cache.needs(key)
+            needs = self._cache.needs_of(key, owner)
         except Exception as error:  # any bug in a kind's code is told, and stops no other
             raise await self._report(owner, error) from error
         return await self._lookups.related(needs)
