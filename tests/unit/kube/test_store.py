@@ -72,3 +72,14 @@ def test_similar_objects_take_a_small_part_of_their_json() -> None:
     kept = sorted(len(entry.blob) for entry in store._entries.values())
     assert kept[25] < whole / 6
     assert store.get(ObjectKey("Pod", "ns", "p49")) == pod("p49", 50, uid="uid-49", containers=containers)
+
+
+def test_what_is_settled_stays_so_until_the_content_changes() -> None:
+    store = ObjectStore()
+    store.put(pod("p", 5, phase="Running"))
+    store.settle(KEY, "digest")
+    store.put(pod("p", 6, phase="Running"))
+    assert store.is_settled(KEY, "digest")
+    assert not store.is_settled(KEY, "other")
+    store.put(pod("p", 7, phase="Failed"))
+    assert not store.is_settled(KEY, "digest")
