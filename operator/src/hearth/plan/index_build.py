@@ -107,8 +107,12 @@ def _under_way(
         return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
     if _ended(live, "Failed"):
         return _failed(live, wanted, actions, spare, result, now)
+    if "error" in result:
+        # The pod has ended and the Job controller has not decided yet, or has begun another attempt.
+        said = f"build {wanted} is being made; the last attempt ended with: {result['error']['message']}"
+        return BuildState(Condition(TYPE, "False", "Building", said), wanted, actions, build=build, building=True)
     found = trouble(_pods(world, live))
-    if found is not None and found.reason not in RETRYABLE:
+    if found is not None:
         told = Condition(TYPE, "False", found.reason, f"build {wanted} does not run: {found.message}")
         failure = {"class": found.reason, "retryable": True, "message": told.message} if found.lasting else {}
         return BuildState(told, wanted, actions, build=build, building=True, stalled=found.lasting, failure=failure)

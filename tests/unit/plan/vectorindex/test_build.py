@@ -148,6 +148,19 @@ def test_recall_below_the_target_is_told_but_serves(scene: Any, made: Any) -> No
     assert scene.condition("Ready") == ("True", "Indexed")
 
 
+def test_an_attempt_that_failed_is_told_while_the_job_tries_again(scene: Any) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    scene.job_ends({"error": {"class": "Unavailable", "message": "embedder does not answer"}}, code=69)
+    del scene.job["status"]
+    scene.act()
+
+    assert scene.condition("Indexed") == ("False", "Building")
+    assert scene.condition("Stalled")[0] == "False"
+    assert "the last attempt ended with: embedder does not answer" in scene.message()
+
+
 def test_what_may_pass_is_tried_again_after_a_rest(scene: Any) -> None:
     scene.act()
     scene.engine_answers()
