@@ -77,6 +77,7 @@ def wait_for_answer(engine: RunningEngine) -> None:
 
 def start_lite(folder: Path, port: int) -> subprocess.Popen[bytes]:
     """`milvus-lite server`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).parent / "milvus-lite"), "server", "--data-dir", str(folder)]
     with (folder.parent / "lite.log").open("ab") as log:
         return subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log)
@@ -170,32 +171,42 @@ def running_lite(folder: Path) -> RunningEngine:
     return engine
 
 
-@pytest.fixture(scope="session")
-def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
-    """milvus-lite: BM25, hybrid search, several vectors per row."""
-    engine = running_lite(tmp_path_factory.mktemp("lite") / "data")
+@pytest.fixture
+def lite_server(tmp_path: Path) -> Iterator[RunningEngine]:
+    """milvus-lite: BM25, hybrid search, several vectors per row.
+
+    A new one for each test: it starts in seconds, and dropping what another test left can block for a minute while it
+    still builds the index of it.
+    """
+    engine = running_lite(tmp_path / "lite" / "data")
     yield engine
     engine.stop()
 
 
 @pytest.fixture(scope="session")
-def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
-    """Milvus 2.3.5: dense vectors only."""
+def started_milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    """Milvus 2.3.5: dense vectors only. One for the whole run: it takes a while to start."""
     root = tmp_path_factory.mktemp("milvus")
     engine = running_milvus(root / "data", root / "server")
     yield engine
     engine.stop()
 
 
-@pytest.fixture(params=["lite_server", "milvus_server"])
-def engine(request: pytest.FixtureRequest) -> RunningEngine:
-    """Each engine in turn, empty."""
-    running: RunningEngine = request.getfixturevalue(request.param)
-    client = running.client()
+@pytest.fixture
+def milvus_server(started_milvus: RunningEngine) -> RunningEngine:
+    """The running Milvus, empty."""
+    client = started_milvus.client()
     for collection in client.list_collections():
         for alias in client.list_aliases(collection).get("aliases", []):
             client.drop_alias(alias)
         client.drop_collection(collection)
+    return started_milvus
+
+
+@pytest.fixture(params=["lite_server", "milvus_server"])
+def engine(request: pytest.FixtureRequest) -> RunningEngine:
+    """Each engine in turn, empty."""
+    running: RunningEngine = request.getfixturevalue(request.param)
     return running
 
 

@@ -272,7 +272,8 @@ def test_killed_at_any_moment_the_alias_stands_for_a_complete_generation(
 
     after = index().result
     assert rows_behind(engine, "handbook") == 126
-    assert len(embedder.asked) == max(6, spent)
+    # What was embedded and not yet stored at the moment of the kill is lost: at most the one batch under way.
+    assert 6 <= len(embedder.asked) <= 6 + spent
     assert after["chunks"] == 126
 
 
