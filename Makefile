@@ -8,7 +8,7 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
-.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-e2e test-models test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-e2e test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,10 +42,7 @@ test-controlplane: setup ## tests against a real kube-apiserver and scheduler (a
 test-fast: lint test-unit test-controlplane ## lint, unit, property and control-plane tests
 
 test-e2e: setup preflight ## tests on a real node with real engines (root on Linux; the first time builds images)
-	$(RUN) --group engines pytest tests/engines tests/e2e --ignore tests/e2e/test_rollout.py --ignore tests/e2e/test_finetune.py
-
-test-models: setup preflight ## training and rolling over with real models (root on Linux; half an hour)
-	$(RUN) --group engines pytest tests/e2e/test_finetune.py tests/e2e/test_rollout.py
+	$(RUN) --group engines pytest tests/engines tests/e2e
 
 preflight: setup ## say what this machine lacks for a node; root on Debian installs it
 	@$(RUN) hearth-cluster preflight $(if $(filter 0,$(shell id -u)),--fix)

@@ -15,6 +15,8 @@ from helm import Helm
 
 pytestmark = pytest.mark.e2e
 
+STEPS = 40
+"""Enough that a pod which is sent away after its first checkpoint is still training: a step takes about a second."""
 NAMESPACE = "finetune-e2e"
 RECORDS = Path(__file__).resolve().parents[2] / "examples" / "court-records"
 CHECK_MANIFEST = """
@@ -40,7 +42,7 @@ class Namespace:
 
     def job(self, name: str, **spec: Any) -> None:
         """Applies a FineTuneJob on a few court records."""
-        training = {"maxSteps": 6, "globalBatchSize": 2, "microBatchSize": 1, "learningRate": "1e-3"}
+        training = {"maxSteps": STEPS, "globalBatchSize": 2, "microBatchSize": 1, "learningRate": "1e-3"}
         body = {
             "model": {"uri": "oci://" + self.cluster.state.images["models/smollm2-135m-instruct"]},
             "dataset": {
@@ -49,7 +51,7 @@ class Namespace:
             },
             "training": training,
             "accelerator": {"count": 0},
-            "checkpoints": {"intervalSteps": 2, "storage": {"size": "2Gi", "storageClassName": "hearth-block"}},
+            "checkpoints": {"intervalSteps": 4, "storage": {"size": "2Gi", "storageClassName": "hearth-block"}},
             "evaluation": {
                 "metrics": ["ExactMatch", "JSONFieldF1", "Loss"],
                 "gate": {"metric": "Loss", "beats": ["base"]},
@@ -107,7 +109,7 @@ def law(node_cluster: Cluster, hearth: Helm) -> Iterator[Namespace]:
 def trained(law: Namespace) -> str:
     """A job whose pod was sent away in the middle, waited for to its end."""
     law.job("court")
-    law.wait("a checkpoint", 600, lambda: law.status("court").get("checkpoint", {}).get("step", 0) >= 2)
+    law.wait("a checkpoint", 600, lambda: law.status("court").get("checkpoint", {}).get("step", 0) >= 4)
     first = law.pods("court", "train")[0]["metadata"]["name"]
     law.kubectl("delete", "pod", first, "--wait=false")
     law.wait("another pod", 300, lambda: any(p["metadata"]["name"] != first for p in law.pods("court", "train")))
@@ -121,7 +123,7 @@ def test_rows_were_checked_first(law: Namespace, trained: str) -> None:
 
 def test_the_job_resumed_from_a_complete_checkpoint_and_finished(law: Namespace, trained: str) -> None:
     assert law.condition(trained, "Ready")["reason"] == "Succeeded"
-    assert law.status(trained)["progress"]["step"] == 6
+    assert law.status(trained)["progress"]["step"] == STEPS
     last = next(p for p in law.pods(trained, "train") if p["status"]["phase"] == "Succeeded")
     assert "training resumes at checkpoint-" in law.kubectl("logs", last["metadata"]["name"])
 
