@@ -13,12 +13,13 @@ from hearth.api.finetunejob import KIND, FineTuneJobSpec
 from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ResolvedModel
 from hearth.plan.conditions import Condition, rfc3339
-from hearth.plan.finetunejob_status import Outcome, compose_status, progress_of, transition_event
+from hearth.plan.finetunejob_status import Outcome, compose_status, progress_of
 from hearth.plan.quiet import settle
 from hearth.plan.training_choice import TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import DataState, resolve_data, sources, stale_jobs
 from hearth.plan.training_outcome import failed, succeeded
 from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
+from hearth.plan.transition import ready_event
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
 from hearth.render.names import digest8
@@ -119,7 +120,7 @@ def _told(
 ) -> Plan:
     """A plan that writes the outcome's status, with an Event where the reason is a new one."""
     status = compose_status(world, outcome, now)
-    events = transition_event(world.owner.get("status", {}), status)
+    events = ready_event(world.owner.get("status", {}), status)
     made = Plan(status, actions, events, look_again, status_first)
     return made if status_first else settle(world, made, now)
 

@@ -10,7 +10,7 @@ from hearth.plan.conditions import Condition, merge, ready, reconciling, rfc3339
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.training_data import DataState
 from hearth.plan.training_run import RunState
-from hearth.plan.world import Event, World
+from hearth.plan.world import World
 from hearth.render.training_job import claim_name
 
 KEPT = (
@@ -66,16 +66,6 @@ def compose_status(world: World, outcome: Outcome, now: datetime) -> Json:
     elif outcome.waiting_on:
         status["pending"] = _pending(live, outcome, now)
     return status
-
-
-def transition_event(live: Json, status: Json) -> tuple[Event, ...]:
-    """An Event where Ready has a new status or reason."""
-    before: Json = next((c for c in live.get("conditions", []) if c["type"] == "Ready"), {})
-    after = next(c for c in status["conditions"] if c["type"] == "Ready")
-    if (before.get("status"), before.get("reason")) == (after["status"], after["reason"]):
-        return ()
-    bad = any(c["type"] == "Stalled" and c["status"] == "True" for c in status["conditions"])
-    return (Event("Warning" if bad else "Normal", after["reason"], after["message"] or after["reason"]),)
 
 
 def progress_of(world: World) -> Json:

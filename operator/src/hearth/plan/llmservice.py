@@ -10,7 +10,7 @@ from hearth.api.model_facts import ResolvedModel
 from hearth.plan.conditions import Condition
 from hearth.plan.engine_sizing import Sizing, size_engine
 from hearth.plan.index_reference import IndexState, index_key, resolve_index
-from hearth.plan.llmservice_status import Outcome, compose_status, transition_event
+from hearth.plan.llmservice_status import Outcome, compose_status, events
 from hearth.plan.memory import DoesNotFit, MemoryPlan
 from hearth.plan.model_resolution import ModelState, fine_tune_key, recorded, resolve_model
 from hearth.plan.quiet import settle
@@ -70,9 +70,9 @@ def plan(world: World, now: datetime) -> Plan:
 
 
 def _told(world: World, outcome: Outcome, now: datetime, actions: tuple[Action, ...] = ()) -> Plan:
-    """A plan that writes the outcome's status, with an Event where the reason is a new one."""
+    """A plan that writes the outcome's status, with the Events that its change is worth."""
     status = compose_status(world, outcome, now)
-    made = Plan(status=status, actions=actions, events=transition_event(world.owner.get("status", {}), status))
+    made = Plan(status=status, actions=actions, events=events(world.owner.get("status", {}), status))
     return settle(world, made, now)
 
 

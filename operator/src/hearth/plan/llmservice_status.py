@@ -12,6 +12,7 @@ from hearth.plan.conditions import Condition, merge, ready, reconciling, rfc3339
 from hearth.plan.engine_sizing import Sizing
 from hearth.plan.memory import MemoryPlan
 from hearth.plan.service_health import EngineHealth
+from hearth.plan.transition import condition, ready_event
 from hearth.plan.world import Event, World
 from hearth.render.labels import selector
 from hearth.render.vllm import PORT, EngineChoice
@@ -63,14 +64,12 @@ def compose_status(world: World, outcome: Outcome, now: datetime) -> Json:
     return status
 
 
-def transition_event(live: Json, status: Json) -> tuple[Event, ...]:
-    """An Event where Ready has a new status or reason."""
-    before: Json = next((c for c in live.get("conditions", []) if c["type"] == "Ready"), {})
-    after = next(c for c in status["conditions"] if c["type"] == "Ready")
-    if (before.get("status"), before.get("reason")) == (after["status"], after["reason"]):
-        return ()
-    bad = any(c["type"] == "Stalled" and c["status"] == "True" for c in status["conditions"])
-    return (Event("Warning" if bad else "Normal", after["reason"], after["message"] or after["reason"]),)
+def events(live: Json, status: Json) -> tuple[Event, ...]:
+    """Ready with a new status or reason; a model that is served on although its FineTuneJob was deleted."""
+    before, after = condition(live, "ModelReady"), condition(status, "ModelReady")
+    orphaned = after.get("reason") == "SourceDeleted" != before.get("reason")
+    told = (Event("Warning", "SourceDeleted", after["message"]),) if orphaned else ()
+    return (*ready_event(live, status), *told)
 
 
 def _summary(outcome: Outcome) -> tuple[Condition, ...]:

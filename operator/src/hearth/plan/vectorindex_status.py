@@ -11,6 +11,7 @@ from hearth.plan.conditions import Condition, merge, ready, reconciling, rfc3339
 from hearth.plan.index_build import BuildState
 from hearth.plan.index_engine import EngineState
 from hearth.plan.index_inputs import SourcesState
+from hearth.plan.transition import ready_event
 from hearth.plan.world import Event, World
 from hearth.render.indexer_job import DEFAULT_RECALL
 
@@ -196,11 +197,7 @@ def _pending(live: Json, summary: Summary, now: datetime) -> Json:
 
 def events(live: Json, status: Json) -> tuple[Event, ...]:
     """Ready with a new status or reason; a build that follows another one; vectors that became longer or shorter."""
-    told: list[Event] = []
-    before, after = _ready_of(live), _ready_of(status)
-    if (before.get("status"), before.get("reason")) != (after["status"], after["reason"]):
-        bad = any(c["type"] == "Stalled" and c["status"] == "True" for c in status["conditions"])
-        told.append(Event("Warning" if bad else "Normal", after["reason"], after["message"] or after["reason"]))
+    told = list(ready_event(live, status))
     old = {e["name"]: e for e in live.get("embeddings", [])}
     for embedding in status.get("embeddings", []):
         was = old.get(embedding["name"])
@@ -214,7 +211,3 @@ def events(live: Json, status: Json) -> tuple[Event, ...]:
     if first is not None and second != first:
         told.append(Event("Normal", "BuildSwitched", f"readers were switched from {first} to {second}"))
     return tuple(told)
-
-
-def _ready_of(status: Json) -> Json:
-    return next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
