@@ -175,6 +175,8 @@ def fit(config: Config, folder: Path, rows: Iterable[Row], stop: StopRequest, re
     root.mkdir(parents=True, exist_ok=True)
     for broken in checkpoints.discard_incomplete(root):
         log.warning("%s was not complete and is removed", broken.name)
+    # Before the next one is written: whoever lowers `keep` because the volume was full needs the room for it.
+    checkpoints.prune(root, config.checkpoints.keep)
     resume = checkpoints.newest(root)
     if (done := finished_checkpoint(resume)) is not None:
         log.info("training was finished before, at step %d", done.steps)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from hearth.api.base import Json, quantity, seconds
+from hearth.api.base import Json, seconds
 from hearth.api.finetunejob import KIND, FineTuneJobSpec
 from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ResolvedModel
@@ -19,6 +19,14 @@ from hearth.plan.training_choice import TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import DataState, resolve_data, sources, stale_jobs
 from hearth.plan.training_outcome import failed, succeeded
 from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
+from hearth.plan.training_volume import (
+    apply_claim,
+    claim_key,
+    growing,
+    missing_class,
+    storage_class_key,
+    volume_size,
+)
 from hearth.plan.transition import ready_event
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
@@ -28,18 +36,16 @@ from hearth.render.sources import UnsupportedUriError
 from hearth.render.trainer_config import prepare_config, train_config
 from hearth.render.training_job import (
     PREPARE,
+    ROOM_HASH,
     TEMPLATE_HASH,
     TRAIN,
     TrainingPod,
     changeable,
-    claim,
-    claim_name,
     config_map,
+    room,
     train_job,
     train_name,
 )
-
-GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,8 @@ def needs(owner: Json) -> frozenset[ObjectKey]:
     spec = parse(FineTuneJobSpec, owner.get("spec", {}))
     if isinstance(spec, Invalid):
         return frozenset()
-    found = {*sources(owner, spec), _claim_key(owner)}
-    storage = _storage_class(spec)
+    found = {*sources(owner, spec), claim_key(owner)}
+    storage = storage_class_key(spec)
     return frozenset(found | ({storage} if storage else set()))
 
 
@@ -91,22 +97,11 @@ def plan(world: World, now: datetime) -> Plan:
     choice = choose(spec, data.model, data.dataset, world.nodes, recorded)
     if choice.refusal is not None:
         return _refused(world, data, choice, choice.refusal, now)
-    waiting = _missing_class(world, spec)
+    waiting = missing_class(world, spec)
     if waiting is not None:
         return _told(world, replace(waiting, own=(data.condition, *waiting.own), data=data), now, data.actions)
     start = Start(spec, data, data.model, data.dataset, choice, _identity(spec, data.model, data.dataset))
     return _training(world, start, now)
-
-
-def _claim_key(owner: Json) -> ObjectKey:
-    return ObjectKey("PersistentVolumeClaim", owner["metadata"]["namespace"], claim_name(owner))
-
-
-def _storage_class(spec: FineTuneJobSpec) -> ObjectKey | None:
-    storage = spec.checkpoints.storage if spec.checkpoints else None
-    if storage is None or storage.storage_class_name is None:
-        return None
-    return ObjectKey("StorageClass", "", storage.storage_class_name)
 
 
 def _told(
@@ -140,8 +135,8 @@ def _kept(world: World, spec: FineTuneJobSpec) -> Plan:
     generation = world.owner["metadata"].get("generation", 0)
     conditions = [{**c, "observedGeneration": generation} for c in live.get("conditions", [])]
     status = {**live, "observedGeneration": generation, "conditions": conditions}
-    found = world.related.get(_claim_key(world.owner))
-    actions = (_apply_claim(world, spec, 0),) if found is not None else ()
+    found = world.related.get(claim_key(world.owner))
+    actions = (apply_claim(world, spec, 0),) if found is not None else ()
     return Plan(status, actions)
 
 
@@ -191,18 +186,6 @@ def _refused(world: World, data: DataState, choice: TrainingChoice, why: tuple[s
     return _told(world, outcome, now, data.actions)
 
 
-def _missing_class(world: World, spec: FineTuneJobSpec) -> Outcome | None:
-    key = _storage_class(spec)
-    if key is None or world.related.get(key) is not None or world.related.get(_claim_key(world.owner)) is not None:
-        return None
-    message = (
-        f"StorageClass {key.name} does not exist, so no volume can be made; create it, or set "
-        "checkpoints.storage.storageClassName to one that `kubectl get storageclass` lists"
-    )
-    own = (Condition("Admitted", "False", "StorageClassNotFound", message),)
-    return Outcome("StorageClassNotFound", message, own, waiting_on=(f"StorageClass {key.name}",))
-
-
 def _recorded_training(world: World) -> ResolvedTraining | None:
     status = world.owner.get("status", {})
     if "startTime" not in status:
@@ -235,36 +218,13 @@ def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
     return config_map(world.owner, configs, world.settings.progress_ca, scripts)
 
 
-def _apply_claim(world: World, spec: FineTuneJobSpec, size: int) -> Apply:
-    """The claim as a child only where it may go with its owner: weights that somebody serves are never deleted."""
-    wanted = claim(world.owner, spec, size)
-    found = world.related.get(_claim_key(world.owner))
-    if found is not None:
-        # What is bound stays bound, and a volume cannot shrink: only growth is ever asked for.
-        kept = {k: found["spec"][k] for k in ("accessModes", "storageClassName") if k in wanted["spec"]}
-        have, asked = (c["spec"]["resources"]["requests"]["storage"] for c in (found, wanted))
-        size_kept = asked if quantity(asked) > quantity(have) else have
-        wanted["spec"] = {**wanted["spec"], **kept, "resources": {"requests": {"storage": size_kept}}}
-    policy = spec.output.deletion_policy if spec.output else "Retain"
-    return Apply(wanted, owned=policy == "Delete" and not world.dependents)
-
-
-def _volume_size(start: Start) -> int:
-    """Bytes for the merged model and its draft, the checkpoints with optimizer state, and a model from the hub."""
-    adapter = dict(start.choice.memory.items)["adapter"]
-    keep = (start.spec.checkpoints.keep if start.spec.checkpoints else None) or 2
-    assert start.spec.model.uri is not None
-    fetched = start.model.weight_bytes if start.spec.model.uri.startswith("hf://") else 0
-    return int(2.2 * start.model.weight_bytes) + (keep + 2) * 3 * adapter + fetched + GIB
-
-
 def _training(world: World, start: Start, now: datetime) -> Plan:
     name = train_name(world.owner, start.identity)
     run = observe_run(world, start.spec, start.choice, name)
-    size = _volume_size(start)
+    size = volume_size(start.spec, start.model, start.choice)
     standing: tuple[Action, ...] = (
         Apply(_config(world, start.spec, start)),
-        _apply_claim(world, start.spec, size),
+        apply_claim(world, start.spec, size),
         *stale_jobs(world, TRAIN, name),
         *start.data.actions,
     )
@@ -275,7 +235,7 @@ def _training(world: World, start: Start, now: datetime) -> Plan:
     if late is not None and late <= timedelta(0):
         over = RunState("Failed", "DeadlineExceeded", "budget.deadline has passed", suggestion="raise budget.deadline")
         return _told(world, failed(start.data, start.choice, over, now), now, (*standing, *_removal(live)))
-    if live is not None and run.phase != "Leaving" and (run.phase == "Lost" or _outdated(live, start.spec)):
+    if live is not None and run.phase != "Leaving" and (run.phase == "Lost" or _outdated(live, start.spec, run)):
         again = replace(run, phase="Leaving", reason="Restarting", message=_why_again(run))
         return _told(world, _under_way(world, start, again), now, (*standing, *_removal(live)))
     if run.phase == "Failed":
@@ -285,7 +245,11 @@ def _training(world: World, start: Start, now: datetime) -> Plan:
 
 
 def _why_again(run: RunState) -> str:
-    return run.message if run.phase == "Lost" else "the pod's part of spec has changed; a new pod resumes"
+    if run.phase == "Lost":
+        return run.message
+    if run.reason == "DiskFull":
+        return "spec.checkpoints gives more room than when the volume was full; a new pod resumes"
+    return "the pod's part of spec has changed; a new pod resumes"
 
 
 def _removal(job: Json | None) -> tuple[Action, ...]:
@@ -294,9 +258,12 @@ def _removal(job: Json | None) -> tuple[Action, ...]:
     return (Delete(key_of(job), job["metadata"]["uid"], "Foreground"),)
 
 
-def _outdated(job: Json, spec: FineTuneJobSpec) -> bool:
-    told = job["metadata"].get("annotations", {}).get(TEMPLATE_HASH)
-    return bool(told) and told != changeable(spec)
+def _outdated(job: Json, spec: FineTuneJobSpec, run: RunState) -> bool:
+    """Whether another pod is to take over. More room needs none, unless the last one ended for want of it."""
+    told = job["metadata"].get("annotations", {})
+    if run.reason == "DiskFull" and ROOM_HASH in told and told[ROOM_HASH] != room(spec):
+        return True
+    return bool(told.get(TEMPLATE_HASH)) and told[TEMPLATE_HASH] != changeable(spec)
 
 
 def _deadline(world: World, spec: FineTuneJobSpec, now: datetime) -> timedelta | None:
@@ -310,6 +277,9 @@ def _going_on(
     world: World, start: Start, run: RunState, standing: tuple[Action, ...], late: timedelta | None, now: datetime
 ) -> Plan:
     first = "startTime" not in world.owner.get("status", {})
+    grows = growing(world) if run.phase == "Absent" else None
+    if grows is not None:
+        run = replace(run, phase="Waiting", reason="VolumeGrowing", message=grows)
     outcome = _under_way(world, start, run)
     if first:
         outcome = replace(outcome, extra={**outcome.extra, "startTime": rfc3339(now)})

@@ -34,6 +34,8 @@ CPU_REQUEST = "250m"
 """A floor, so that training finds room beside services on a small node; without a limit it takes what is free."""
 TEMPLATE_HASH = "hearth.dev/template-hash"
 """Annotation of a training Job: digest of the fields of spec that may change after the start."""
+ROOM_HASH = "hearth.dev/room-hash"
+"""Annotation of a training Job: digest of what the spec said of its volume when the Job was made."""
 
 MIB = 2**20
 
@@ -180,6 +182,13 @@ def changeable(spec: FineTuneJobSpec) -> str:
     return digest8([p.model_dump(by_alias=True, exclude_none=True) if p else None for p in parts])
 
 
+def room(spec: FineTuneJobSpec) -> str:
+    """Digest of the volume's size and of how many checkpoints it has to hold."""
+    checkpoints = spec.checkpoints
+    size = checkpoints.storage.size if checkpoints and checkpoints.storage else None
+    return digest8([size, checkpoints.keep if checkpoints else None])
+
+
 def train_job(owner: Json, spec: FineTuneJobSpec, name: str, pod: TrainingPod) -> Json:
     """The training Job. With a queue it is created suspended, and Kueue lets it go."""
     mounts = source_mounts(spec)
@@ -199,7 +208,7 @@ def train_job(owner: Json, spec: FineTuneJobSpec, name: str, pod: TrainingPod) -
     template = with_overrides(with_scheduling(template, spec.scheduling), spec.pod_overrides, TRAIN)
     retries = spec.budget.retries if spec.budget and spec.budget.retries is not None else 3
     job = _job(owner, name, TRAIN, retries, template, DETERMINISTIC)
-    job["metadata"]["annotations"] = {TEMPLATE_HASH: changeable(spec)}
+    job["metadata"]["annotations"] = {TEMPLATE_HASH: changeable(spec), ROOM_HASH: room(spec)}
     if spec.scheduling is not None and spec.scheduling.queue_name is not None:
         job["metadata"]["labels"] = {
             **job["metadata"]["labels"],

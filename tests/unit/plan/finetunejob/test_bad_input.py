@@ -172,6 +172,74 @@ def test_a_deterministic_failure_is_told_in_the_trainers_words(law: Any, code: i
     assert law.status["completionTime"]
 
 
+@pytest.mark.parametrize(
+    "room", [{"keep": 1}, {"storage": {"size": "40Gi"}}], ids=["fewer checkpoints", "a larger volume"]
+)
+def test_after_a_full_disk_more_room_resumes_the_job(law: Any, room: dict[str, Any]) -> None:
+    law.run()
+    law.pods = []
+    fail(law, "train", 73, "DiskFull", "the volume is full")
+    law.pass_time(60)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "DiskFull"
+    law.edit(checkpoints=room)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "Restarting"
+    law.pods = []
+    law.reconcile()
+    assert "status" not in law.job("train"), "a new Job"
+    assert "completionTime" not in law.status
+    assert "failure" not in law.status
+
+
+def test_a_change_that_makes_no_room_leaves_a_full_disk_as_it_is(law: Any) -> None:
+    law.run()
+    law.pods = []
+    fail(law, "train", 73, "DiskFull", "the volume is full")
+    law.edit(checkpoints={"intervalSteps": 7})
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "DiskFull"
+    assert law.status["completionTime"]
+
+
+def test_more_room_does_not_disturb_a_job_that_trains(law: Any) -> None:
+    law.run()
+    before = law.job("train")["metadata"]["name"]
+    law.edit(checkpoints={"keep": 1})
+    law.reconcile()
+    assert law.job("train")["metadata"]["name"] == before
+    assert "deletionTimestamp" not in law.job("train")["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        ({"capacity": {"storage": "1Gi"}}, True),
+        ({"capacity": {"storage": "1Gi"}, "conditions": [{"type": "Resizing", "status": "True"}]}, True),
+        (
+            {"capacity": {"storage": "1Gi"}, "conditions": [{"type": "FileSystemResizePending", "status": "True"}]},
+            False,
+        ),
+        ({"capacity": {"storage": "1Gi"}, "allocatedResourceStatuses": {"storage": "NodeResizePending"}}, False),
+        ({"capacity": {"storage": "40Gi"}}, False),
+        ({}, False),
+    ],
+    ids=["asked", "resizing", "only the file system", "only the node", "large", "not bound"],
+)
+def test_a_pod_waits_until_the_volume_has_grown(law: Any, said: dict[str, Any], held: bool) -> None:
+    law.run()
+    law.pods = []
+    fail(law, "train", 73, "DiskFull", "the volume is full")
+    law.edit(checkpoints={"storage": {"size": "40Gi"}})
+    law.reconcile()
+    law.children[("PersistentVolumeClaim", "court-artifacts")]["status"] = said
+    law.pods = []
+    law.pass_time(61)
+    law.reconcile()
+    assert (law.job("train") is None) is held
+    assert (law.condition("Ready")["message"] == "the volume grows from 1Gi to 40Gi") is held
+
+
 def test_a_plan_that_cannot_fit_is_refused_with_numbers_and_a_change_that_fits(law: Any) -> None:
     law.nodes = [{"metadata": {"name": "small"}, "status": {"allocatable": {"memory": "3Gi"}}}]
     law.edit(training={"microBatchSize": 8})
