@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -25,6 +26,9 @@ SPEC = FineTuneJobSpec.model_validate(
         "podOverrides": {"labels": {"team": "law"}, "env": [{"name": "A", "value": "b"}]},
     }
 )
+ON_CPU = FineTuneJobSpec.model_validate(
+    {"model": {"uri": "oci://models/smollm2"}, "dataset": {"train": {"uri": "configMap://rows/train.jsonl"}}}
+)
 
 
 def objects() -> list[Json]:
@@ -35,6 +39,7 @@ def objects() -> list[Json]:
         claim(OWNER, SPEC, 2**30),
         prepare_job(OWNER, SPEC, "court-prepare-0123abcd", "registry/trainer@sha256:0"),
         train_job(OWNER, SPEC, "court-train-0123abcd", pod),
+        train_job(OWNER, ON_CPU, "court-train-4567cdef", replace(pod, accelerator=Accelerator(count=0))),
     ]
 
 

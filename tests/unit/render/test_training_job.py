@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,13 @@ def test_the_pod_holds_a_token_for_progress_and_nothing_else() -> None:
     assert [s["serviceAccountToken"]["audience"] for s in projected[0]] == ["hearth-progress"]
     env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
     assert env["KUBEFLOW_TRAINER_SERVER_URL"] == "https://progress:8443/v1/progress/law/finetunejobs/court"
+
+
+@pytest.mark.parametrize(("count", "policy"), [(0, "PASSIVE"), (1, None)])
+def test_threads_of_a_pod_on_cpu_sleep_while_they_wait(count: int, policy: str | None) -> None:
+    made = train_job(OWNER, spec(), "n", replace(POD, accelerator=Accelerator(count=count)))
+    env = {e["name"]: e.get("value") for e in pod_of(made)["containers"][0]["env"]}
+    assert env.get("OMP_WAIT_POLICY") == policy
 
 
 def test_rows_and_model_are_mounted_read_only_and_only_the_volume_can_be_written() -> None:

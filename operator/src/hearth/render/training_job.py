@@ -227,7 +227,9 @@ def _train_container(owner: Json, spec: FineTuneJobSpec, mounts: dict[str, Mount
         {"name": "KUBEFLOW_TRAINER_SERVER_CA_CERT", "value": f"{CONFIG_PATH}/ca.crt"},
     ]
     space: Json = {"name": "HEARTH_SPACE", "value": f"{DATA_PATH}/downloads"}
-    container = _container(TRAIN, pod.image, mounts, [*told, space, *_tokens(spec)])
+    # Threads that spin while they wait take the cores from the very threads they wait for: pods share a node's cores.
+    sleeping: list[Json] = [] if pod.accelerator.count else [{"name": "OMP_WAIT_POLICY", "value": "PASSIVE"}]
+    container = _container(TRAIN, pod.image, mounts, [*told, space, *sleeping, *_tokens(spec)])
     container["volumeMounts"] += [
         {"name": "data", "mountPath": DATA_PATH},
         {"name": "token", "mountPath": TOKEN_PATH, "readOnly": True},
