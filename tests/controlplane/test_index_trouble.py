@@ -1,4 +1,5 @@
-"""What an index says when something is wrong, on a real API server: a condition, an Event, and the old build serves.
+"""What an index says when something is wrong, on a real API server: a condition, an Event, the old build serves, and no
+other index is disturbed.
 
 The indexer's pods run on fake nodes; what they would have left in their termination message, the test leaves there.
 """
@@ -44,9 +45,16 @@ class Stage:
     def kubectl(self, *arguments: str) -> str:
         return self.cluster.kubectl("-n", NAMESPACE, *arguments)
 
-    def index(self, name: str, milvus: dict[str, Any] | None = None, documents: str = "documents", **spec: Any) -> None:
+    def index(
+        self,
+        name: str,
+        milvus: dict[str, Any] | None = None,
+        documents: str = "documents",
+        embedder: str = "embedder",
+        **spec: Any,
+    ) -> None:
         sources = [{"name": "docs", "uri": f"configMap://{documents}"}]
-        embeddings = [{"name": "text", "serviceRef": {"name": "embedder"}}]
+        embeddings = [{"name": "text", "serviceRef": {"name": embedder}}]
         body = {"milvus": milvus or EXTERNAL, "sources": sources, "embeddings": embeddings, **spec}
         placed = {"name": name, "namespace": NAMESPACE}
         self.cluster.apply(
@@ -57,9 +65,9 @@ class Stage:
         placed = {"name": name, "namespace": NAMESPACE}
         self.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": placed, "data": {"a.md": text}})
 
-    def embedder(self, digest: str) -> None:
+    def embedder(self, digest: str, name: str = "embedder") -> None:
         """An LLMService that serves the model with this digest."""
-        placed = {"name": "embedder", "namespace": NAMESPACE, "annotations": {"hearth.dev/reconcile": "disabled"}}
+        placed = {"name": name, "namespace": NAMESPACE, "annotations": {"hearth.dev/reconcile": "disabled"}}
         spec = {"task": "Embed", "model": {"uri": "pvc://models/minilm"}}
         self.cluster.apply(
             {"apiVersion": "hearth.dev/v1alpha1", "kind": "LLMService", "metadata": placed, "spec": spec}
@@ -69,13 +77,13 @@ class Stage:
             "lastTransitionTime": "2026-11-24T12:00:00Z",
         }  # fmt: skip
         status = {
-            "url": "http://embedder:8000/v1",
+            "url": f"http://{name}:8000/v1",
             "model": {"uri": "pvc://models/minilm", "digest": digest},
-            "resolved": {"servedName": "embedder"},
+            "resolved": {"servedName": name},
             "conditions": [ready],
         }
         patch = json.dumps({"status": status})
-        self.kubectl("patch", "llmservice", "embedder", "--subresource=status", "--type=merge", "-p", patch)
+        self.kubectl("patch", "llmservice", name, "--subresource=status", "--type=merge", "-p", patch)
 
     def end_build(self, name: str, told: dict[str, Any], code: int = 0) -> None:
         """The indexer's pod leaves its message and ends."""
@@ -107,10 +115,10 @@ class Stage:
             raise AssertionError(f"{error}\n{told}\n{self.operator.log_text()[-3000:]}") from error
         return str(self.condition(name, type_)["message"])
 
-    def await_event(self, name: str, reason: str) -> str:
+    def await_event(self, name: str, reason: str, type_: str = "Warning") -> str:
         def told() -> list[str]:
-            events = self.get("events.events.k8s.io")["items"]
-            return [e["note"] for e in events if e["regarding"]["name"] == name and e["reason"] == reason]
+            events = [e for e in self.get("events.events.k8s.io")["items"] if e["regarding"]["name"] == name]
+            return [e["note"] for e in events if (e["reason"], e["type"]) == (reason, type_)]
 
         eventually(told, f"an Event {reason} about {name}")
         return told()[0]
@@ -136,10 +144,27 @@ def stage(control_plane: Cluster, cpu_nodes: list[str], tmp_path_factory: pytest
     control_plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
+@pytest.fixture(scope="module")
+def neighbour(stage: Stage) -> str:
+    """An index beside the one in trouble, which serves; its version."""
+    stage.index("neighbour")
+    stage.end_build("neighbour", result("index_trouble_neighbour_0"))
+    stage.await_condition("neighbour", "Ready", "True", "Indexed")
+    return str(stage.get("vectorindex", "neighbour")["metadata"]["resourceVersion"])
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(stage: Stage, neighbour: str) -> Iterator[None]:
+    """No trouble of one index costs another one a write."""
+    yield
+    assert stage.get("vectorindex", "neighbour")["metadata"]["resourceVersion"] == neighbour
+
+
 def test_a_missing_config_map_is_named_and_the_index_goes_on_once_it_exists(stage: Stage) -> None:
     stage.index("waiting", documents="later")
     message = stage.await_condition("waiting", "SourcesReady", "False", "SourceNotFound")
     assert message == "source docs: ConfigMap later does not exist: create it"
+    stage.await_event("waiting", "SourceNotFound")
     assert stage.get("vectorindex", "waiting")["status"]["pending"]["waitingOn"] == ["ConfigMap later"]
     assert stage.get("jobs", "-l", "hearth.dev/name=waiting")["items"] == []
 
@@ -164,12 +189,13 @@ def test_a_missing_storage_class_is_named_and_the_engine_comes_once_it_exists(st
 
 
 def test_another_dimension_is_a_new_build_and_the_old_one_serves_until_then(stage: Stage) -> None:
-    stage.index("changing")
+    stage.embedder("sha256:" + "a" * 64, "swapped")
+    stage.index("changing", embedder="swapped")
     stage.end_build("changing", result("index_trouble_changing_0"))
     stage.await_condition("changing", "Ready", "True", "Indexed")
     before = stage.get("vectorindex", "changing")["status"]
 
-    stage.embedder("sha256:" + "b" * 64)
+    stage.embedder("sha256:" + "b" * 64, "swapped")
     message = stage.await_condition("changing", "Indexed", "False", "Building")
     assert "is being made" in message or "begins" in message
     during = stage.get("vectorindex", "changing")["status"]
@@ -181,8 +207,8 @@ def test_another_dimension_is_a_new_build_and_the_old_one_serves_until_then(stag
     after = stage.get("vectorindex", "changing")["status"]
     assert after["builds"]["collection"] == "index_trouble_changing_1"
     assert after["embeddings"][0]["dimension"] == 768
-    assert "now has 768 dimensions" in stage.await_event("changing", "DimensionChanged")
-    stage.await_event("changing", "BuildSwitched")
+    assert "now has 768 dimensions" in stage.await_event("changing", "DimensionChanged", "Normal")
+    stage.await_event("changing", "BuildSwitched", "Normal")
 
 
 def test_more_than_the_engine_can_do_is_stalled_and_taking_it_back_heals(stage: Stage) -> None:

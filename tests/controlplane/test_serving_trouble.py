@@ -96,10 +96,10 @@ class Stage:
 
     def await_event(self, name: str, reason: str) -> None:
         def told() -> bool:
-            events = self.get("events.events.k8s.io")["items"]
-            return any(e["regarding"]["name"] == name and e["reason"] == reason for e in events)
+            events = [e for e in self.get("events.events.k8s.io")["items"] if e["regarding"]["name"] == name]
+            return any((e["type"], e["reason"]) == ("Warning", reason) for e in events)
 
-        eventually(told, f"an Event {reason} about {name}")
+        eventually(told, f"a Warning {reason} about {name}")
 
     def engine(self, name: str) -> dict[str, Any]:
         """What decides about the engine's pods."""
@@ -179,6 +179,17 @@ def test_a_model_that_cannot_fit_gets_no_pod(stage: Stage) -> None:
     stage.await_event("huge", "DoesNotFit")
 
 
+def test_a_gpu_that_no_node_has_is_told_with_what_the_nodes_have(stage: Stage, gpu_nodes: list[str]) -> None:
+    stage.serving("moving")
+    stage.serve("moving", {"uri": MODEL}, accelerator={"count": 1, "products": ["NVIDIA-H200"]})
+    message = stage.await_condition("moving", "Scheduled", "False", "Unschedulable")
+    assert message.startswith("1 x nvidia.com/gpu with product NVIDIA-H200 wanted")
+    assert "4 nodes with 8 x NVIDIA-A100-SXM4-80GB" in message
+    assert "2 nodes with 4 x NVIDIA-L4" in message
+    assert stage.condition("moving", "Available")["status"] == "True"
+    stage.await_event("moving", "Unschedulable")
+
+
 @pytest.fixture
 def tuned(stage: Stage) -> Iterator[str]:
     """A FineTuneJob as its operator would have left it; that of this test keeps its hands off."""
@@ -251,3 +262,4 @@ def test_deleting_the_job_of_a_served_model_stops_nothing(stage: Stage, tuned: s
     assert "is still served" in message
     assert stage.condition("orphan", "Ready")["status"] == "True"
     assert stage.engine("orphan") == before
+    stage.await_event("orphan", "SourceDeleted")
