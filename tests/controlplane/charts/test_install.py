@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +76,38 @@ def test_an_upgrade_with_other_settings_rolls_the_pods(installed: Helm) -> None:
     assert not before & set(pods(installed.cluster))
     settings = installed.cluster.get("configmap", "hearth-settings", "-n", NAMESPACE)["data"]["settings.yaml"]
     assert "cluster_domain: corp.example" in settings
+
+
+def hearth_plan(cluster: Cluster, *options: str) -> subprocess.CompletedProcess[str]:
+    """`hearth plan` for a service, as a person with the cluster's kubeconfig calls it."""
+    hearth = str(Path(sys.executable).with_name("hearth"))
+    command = [hearth, "plan", "-f", "-", "-o", "json", "--kubeconfig", str(cluster.kubeconfig), *options]
+    environment = {k: v for k, v in os.environ.items() if k != "HEARTH_SETTINGS"}
+    asked = json.dumps(SERVICE)
+    return subprocess.run(
+        command, input=asked, capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
+
+
+def test_a_plan_is_made_with_the_settings_of_the_installed_operator(installed: Helm, tmp_path: Path) -> None:
+    done = hearth_plan(installed.cluster)
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout)
+    assert told["status"]["url"] == "http://kept.default.svc.corp.example:8000/v1"
+    assert installed.cluster.get("llmservices", "-n", "default")["items"] == []
+
+    other = tmp_path / "settings.yaml"
+    found = installed.cluster.get("configmap", "hearth-settings", "-n", NAMESPACE)["data"]["settings.yaml"]
+    other.write_text(found.replace("corp.example", "mine.example"))
+    (told,) = json.loads(hearth_plan(installed.cluster, "--settings", str(other)).stdout)
+    assert told["status"]["url"] == "http://kept.default.svc.mine.example:8000/v1"
+
+
+def test_a_plan_without_an_installed_operator_says_what_is_missing(installed: Helm) -> None:
+    done = hearth_plan(installed.cluster, "--operator-namespace", "default")
+    assert done.returncode == 1
+    assert done.stderr.startswith("hearth: found no ConfigMap of an installed operator in namespace default")
+    assert "pass --settings FILE" in done.stderr
 
 
 def test_an_editor_of_a_namespace_may_edit_hearths_resources_in_it(installed: Helm) -> None:

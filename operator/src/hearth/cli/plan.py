@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from hearth.api.base import GROUP, Json
+from hearth.cli.installed_settings import choose_settings, installed_settings
 from hearth.cli.output import Output, failed
 from hearth.cli.preview import Change, as_json, changes, proposed
 from hearth.cli.status_tree import tree
@@ -40,7 +41,13 @@ class FileError(Exception):
 
 def plan(
     file: Annotated[Path, typer.Option("--file", "-f", help="Resources as YAML; - reads standard input.")],
-    settings: Annotated[Path, typer.Option(envvar="HEARTH_SETTINGS", help="The operator's settings: images.")],
+    settings: Annotated[
+        Path | None,
+        typer.Option(envvar="HEARTH_SETTINGS", help="The operator's settings file. Default: what the cluster has."),
+    ] = None,
+    operator_namespace: Annotated[
+        str | None, typer.Option(help="Where the operator is installed, if there are several.")
+    ] = None,
     world: Annotated[
         Path | None, typer.Option(help="Objects as YAML that stand for the cluster; none is asked then.")
     ] = None,
@@ -56,11 +63,14 @@ def plan(
     """
     try:
         wanted = read_resources(_text(file), str(file))
-        known = read_settings(settings)
+        known = read_settings(settings) if settings is not None else None
         if world is not None:
-            worlds = _offline(wanted, known, read_objects(_text(world), str(world)), namespace or "default")
+            objects = read_objects(_text(world), str(world))
+            known = known or choose_settings(objects, operator_namespace)
+            worlds = _offline(wanted, known, objects, namespace or "default")
         else:
-            worlds = asyncio.run(_online(wanted, known, load(kubeconfig, context), namespace))
+            credentials = load(kubeconfig, context)
+            worlds = asyncio.run(_online(wanted, known, operator_namespace, credentials, namespace))
     except (FileError, SettingsError, CredentialsError, ApiError, ConnectionFailedError) as error:
         raise failed(str(error)) from error
     _print(worlds, output)
@@ -117,11 +127,16 @@ def _offline(
 
 
 async def _online(
-    wanted: Iterable[Json], settings: Settings, credentials: Credentials, namespace: str | None
+    wanted: Iterable[Json],
+    known: Settings | None,
+    operator_namespace: str | None,
+    credentials: Credentials,
+    namespace: str | None,
 ) -> list[tuple[World, WatchCache]]:
     found = []
     async with Transport(credentials, user_agent="hearth-cli") as transport:
         api = HttpApi(transport)
+        settings = known or await installed_settings(api, operator_namespace)
         for resource in wanted:
             where = resource["metadata"].get("namespace") or namespace or credentials.namespace
             cache = empty_cache(KINDS, settings)
