@@ -83,16 +83,17 @@ class Histories(RuleBasedStateMachine):
 
     # Everybody else
 
-    @rule(child=st.sampled_from(CHILD_NAMES), how=st.sampled_from(["value", "label", "beside", "delete", "orphan"]))
+    @rule(child=st.sampled_from(CHILD_NAMES), how=st.sampled_from(["value", "label", "beside", "delete", "ownerless", "released"]))
     def meddle(self, child: tuple[str, str], how: str) -> None:
         key = ObjectKey(child[0], "default", child[1])
         if key not in self.api.objects or key in self.foreign:
             return
         if how == "delete":
             self.api.remove(key)
-        elif how == "orphan":
-            # It stops being ours, for good: from now on it is somebody else's.
-            self.foreign[key] = self.api.edit(key, lambda obj: obj["metadata"].pop("ownerReferences", None))
+        elif how == "released":
+            # It stops being ours, for good: from now on it is somebody else's. Without its owner alone it would be
+            # taken back, as a volume is whose last owner was deleted.
+            self.foreign[key] = self.api.edit(key, _release)
         else:
             self.api.edit(key, lambda obj: _meddle(obj, how))
 
@@ -273,8 +274,15 @@ class Histories(RuleBasedStateMachine):
         return self.loop.run_until_complete(coroutine)
 
 
+def _release(obj: Json) -> None:
+    for part in ("ownerReferences", "labels"):
+        obj["metadata"].pop(part, None)
+
+
 def _meddle(obj: Json, how: str) -> None:
-    if how == "label":
+    if how == "ownerless":
+        obj["metadata"].pop("ownerReferences", None)
+    elif how == "label":
         obj["metadata"]["labels"].pop("app.kubernetes.io/managed-by", None)
     elif how == "beside":
         obj["metadata"]["labels"]["beside"] = "yes"
