@@ -83,7 +83,10 @@ class Histories(RuleBasedStateMachine):
 
     # Everybody else
 
-    @rule(child=st.sampled_from(CHILD_NAMES), how=st.sampled_from(["value", "label", "beside", "delete", "ownerless", "released"]))
+    @rule(
+        child=st.sampled_from(CHILD_NAMES),
+        how=st.sampled_from(["value", "label", "beside", "delete", "ownerless", "released"]),
+    )
     def meddle(self, child: tuple[str, str], how: str) -> None:
         key = ObjectKey(child[0], "default", child[1])
         if key not in self.api.objects or key in self.foreign:

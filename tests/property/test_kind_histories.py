@@ -4,12 +4,15 @@ The machinery is the operator's own; API server and controllers are small ones i
 """
 
 import asyncio
+import hashlib
+import json
 from typing import Any
 
 from fake_api import CrashedError, FakeApi
 from harness import Clock, Machine
 from hearth.api.base import Json
 from hearth.plan.world import ObjectKey
+from hearth.render.vllm import pinned_name
 from hearth.runtime.kinds import KINDS
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,6 +22,7 @@ from small_kubernetes import NODE, SmallKubernetes
 from widget import SETTINGS
 
 MODEL = {"uri": "oci://registry.example/models/smollm2:1"}
+OTHER_MODEL = {"uri": "oci://registry.example/models/minilm:2"}
 CPU = {"count": 0}
 TUNE = {
     "model": MODEL,
@@ -35,6 +39,7 @@ SPECS: dict[tuple[str, str], list[Json]] = {
     ("LLMService", "embedder"): [
         {"task": "Embed", "model": MODEL, "accelerator": CPU},
         {"task": "Embed", "model": MODEL, "accelerator": CPU, "suspend": True},
+        {"task": "Embed", "model": OTHER_MODEL, "accelerator": CPU},
     ],
     ("LLMService", "chat"): [
         {"model": MODEL, "accelerator": CPU},
@@ -59,6 +64,12 @@ INPUTS = tuple(ObjectKey("ConfigMap", "default", name) for name in ("rows", "doc
 OWNERS = tuple(sorted(SPECS))
 
 
+def inspected(job: Json) -> Json:
+    """What the inspection of a model finds: another image, another digest."""
+    volumes = json.dumps(job["spec"]["template"]["spec"]["volumes"], sort_keys=True)
+    return {"facts": FACTS | {"digest": f"sha256:{hashlib.sha256(volumes.encode()).hexdigest()}"}}
+
+
 class KindHistories(RuleBasedStateMachine):
     """One cluster with one resource of each sort, and whoever disturbs it."""
 
@@ -67,12 +78,13 @@ class KindHistories(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock, self.api = Clock(), FakeApi()
         self.api.put(NODE)
-        self.kubernetes = SmallKubernetes(self.api, RESULTS, {"inspect": {"facts": FACTS}})
+        results = {**RESULTS, "inspect": inspected}
+        self.kubernetes = SmallKubernetes(self.api, results, {"inspect": {"facts": FACTS}})
         self.delivered = 0
         for key in INPUTS:
             self._provide(key, "one")
         for owner in OWNERS:
-            self._declare(owner, SPECS[owner][0])
+            self.declare(owner, SPECS[owner][0])
         self._start()
 
     def teardown(self) -> None:
@@ -81,7 +93,7 @@ class KindHistories(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(OWNERS), data=st.data())
     def apply(self, owner: tuple[str, str], data: Any) -> None:
-        self._declare(owner, data.draw(st.sampled_from(SPECS[owner])))
+        self.declare(owner, data.draw(st.sampled_from(SPECS[owner])))
 
     @rule(owner=st.sampled_from(OWNERS))
     def delete(self, owner: tuple[str, str]) -> None:
@@ -173,6 +185,7 @@ class KindHistories(RuleBasedStateMachine):
             told = [event.object["kind"] + " " + event.object["metadata"]["name"] for _, event in self.api.log[-12:]]
             raise AssertionError(f"no rest after 40 rounds; the last changes: {told}")
         self.no_plan_has_failed()
+        self._questions_are_embedded_by_the_model_of_the_vectors()
         self.api.writes.clear()
         for _ in range(2):
             for key in self.machine.cache.owner_keys():
@@ -182,7 +195,21 @@ class KindHistories(RuleBasedStateMachine):
             obj = self.api.live(key)
             assert obj["status"]["observedGeneration"] == obj["metadata"]["generation"]
 
-    def _declare(self, owner: tuple[str, str], spec: Json) -> None:
+    def _questions_are_embedded_by_the_model_of_the_vectors(self) -> None:
+        keys = [ObjectKey("LLMService", "default", n) for n in ("chat", "embedder")]
+        if not all(key in self.api.objects for key in keys):
+            return
+        chat, embedder = map(self.api.live, keys)
+        ready = next((c for c in chat["status"].get("conditions", ()) if c["type"] == "Ready"), {})
+        if "rag" in chat["spec"] and ready.get("reason") == "Serving":
+            assert self.asked_embedder() == pinned_name("embedder", embedder["status"]["model"]["digest"])
+
+    def asked_embedder(self) -> str:
+        """The model that the gateway asks for the vectors of questions."""
+        told = self.api.live(ObjectKey("ConfigMap", "default", "chat-gateway"))["data"]["config.json"]
+        return str(json.loads(told)["rag"]["embedding"]["model"])
+
+    def declare(self, owner: tuple[str, str], spec: Json) -> None:
         key = ObjectKey(owner[0], "default", owner[1])
         if key in self.api.objects:
             self.api.edit(key, lambda obj: obj.update(spec=spec))
@@ -212,6 +239,18 @@ class KindHistories(RuleBasedStateMachine):
 
     def _run(self, coroutine: Any) -> Any:
         return self.loop.run_until_complete(coroutine)
+
+
+def test_another_embedding_model_ends_in_an_index_and_questions_that_are_both_its_own() -> None:
+    history = KindHistories()
+    history.declare(("LLMService", "chat"), {"model": MODEL, "accelerator": CPU, "rag": {"indexRef": {"name": "docs"}}})
+    history.comes_to_rest()
+    before = history.asked_embedder()
+
+    history.declare(("LLMService", "embedder"), {"task": "Embed", "model": OTHER_MODEL, "accelerator": CPU})
+    history.comes_to_rest()
+    assert history.asked_embedder() != before
+    history.teardown()
 
 
 TestKindHistories = KindHistories.TestCase

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 
 from fake_api import FakeApi
 from hearth.api.base import Json
@@ -17,9 +18,17 @@ RUNNING: Json = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 
 
 class SmallKubernetes:
-    """Acts on the objects of a `FakeApi` when told to. `results` says what a Job's container leaves, by component."""
+    """Acts on the objects of a `FakeApi` when told to.
 
-    def __init__(self, api: FakeApi, results: dict[str, Json], init_results: dict[str, Json] | None = None) -> None:
+    `results` says what a Job's container leaves, by component: always the same, or what a function makes of the Job.
+    """
+
+    def __init__(
+        self,
+        api: FakeApi,
+        results: Mapping[str, Json | Callable[[Json], Json]],
+        init_results: dict[str, Json] | None = None,
+    ) -> None:
         self.api, self.results, self.init_results = api, results, init_results or {}
 
     def act(self) -> None:
@@ -115,7 +124,8 @@ class SmallKubernetes:
 
     def _end(self, job: ObjectKey, pod: ObjectKey, code: int, error: Json | None) -> None:
         component = self.api.live(pod)["metadata"]["labels"]["hearth.dev/component"]
-        told = {"error": error} if error else self.results[component]
+        left = self.results[component]
+        told = {"error": error} if error else left(self.api.live(job)) if callable(left) else left
         status = self.api.live(pod)["status"]
         ended = {"exitCode": code, "reason": "Error" if code else "Completed", "message": json.dumps(told)}
         for container in status["containerStatuses"]:

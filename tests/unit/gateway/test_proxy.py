@@ -150,11 +150,19 @@ async def test_models_lists_the_served_one(gateway: Any, calling: Any) -> None:
     assert [(m["id"], m["max_model_len"]) for m in listed["data"]] == [("court", 2048)]
 
 
+async def test_a_name_with_a_digest_is_for_the_engine_to_judge(gateway: Any, engine: Any, calling: Any) -> None:
+    body = {"model": "court@0123456789ab", "messages": [{"role": "user", "content": "Hi"}]}
+    async with calling(gateway()) as client:
+        assert (await client.post(CHAT, json=body)).status_code == 200
+    assert engine.asked[0].body["model"] == "court@0123456789ab"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
         (b"{", 400, "the body is not JSON"),
         (b"[]", 400, "must be a JSON object"),
+        (b'{"model": 7, "messages": []}', 404, "the model 7 does not exist"),
         (b'{"model": "gpt-4", "messages": []}', 404, "this service serves 'court'"),
     ],
 )

@@ -12,7 +12,7 @@ import httpx
 from pymilvus import MilvusClient, MilvusException
 
 from hearth_gateway.config import RagConfig
-from hearth_gateway.errors import unavailable
+from hearth_gateway.errors import ApiError, unavailable
 from hearth_gateway.passages import Passage
 from hearth_gateway.retrieval import Found, fuse, similarity
 
@@ -25,13 +25,13 @@ SEARCH_TIMEOUT = 10.0
 class MilvusRetriever:
     """One index, and the embedder that its vectors came from."""
 
-    def __init__(self, config: RagConfig) -> None:
+    def __init__(self, config: RagConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._config = config
         self._milvus: MilvusClient | None = None
         self._embedder = httpx.AsyncClient(
             timeout=httpx.Timeout(30.0, connect=2.0),
             limits=httpx.Limits(max_keepalive_connections=0),
-            transport=httpx.AsyncHTTPTransport(retries=3),
+            transport=transport or httpx.AsyncHTTPTransport(retries=3),
             trust_env=False,
         )
 
@@ -67,11 +67,20 @@ class MilvusRetriever:
         body = {"model": asked.model, "input": asked.query_prefix + question, "encoding_format": "float"}
         try:
             response = await self._embedder.post(f"{asked.url.rstrip('/')}/embeddings", json=body)
+            if response.status_code == httpx.codes.NOT_FOUND:
+                raise self._other_model()
             response.raise_for_status()
             vector: list[float] = response.json()["data"][0]["embedding"]
         except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
             raise unavailable(f"the embedder {asked.model} does not answer: {error}") from error
         return vector
+
+    def _other_model(self) -> ApiError:
+        """The embedder has moved on to another model, whose vectors cannot be compared with those of the index."""
+        return unavailable(
+            f"index {self._config.index} was made with {self._config.embedding.model}, which its embedder serves no "
+            "longer; questions are answered from it again once it is built anew"
+        )
 
     def _search(self, field: str, query: list[float] | str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """One search, in a thread. An engine that has forgotten to load the collection is told to, once."""

@@ -12,9 +12,13 @@ ALIASES = {"max_tokens": ("max_tokens", "max_completion_tokens")}
 
 
 def check_model(config: Config, body: Body) -> None:
-    """The request's model is the served one; a request without one gets it. Raises ApiError (404)."""
+    """The request's model is the served one; a request without one gets it. Raises ApiError (404).
+
+    Behind an @ stands the digest of the model that is wanted, which only the engine knows.
+    """
     asked = body.setdefault("model", config.served_name)
-    if asked != config.served_name:
+    pinned = isinstance(asked, str) and asked.startswith(f"{config.served_name}@")
+    if asked != config.served_name and not pinned:
         raise ApiError(
             404,
             "invalid_request_error",

@@ -48,7 +48,7 @@ class EmbeddingStatus(ApiModel):
     service_ref: LocalObjectReference
     """The LLMService that made them."""
     model: Annotated[str, StringConstraints(max_length=256)]
-    """The `model` to write in requests."""
+    """The `model` to write in requests. It names the model's digest too: another model does not answer to it."""
     model_digest: Annotated[str, StringConstraints(max_length=71)] | None = None
     """Identity of the model's files."""
     metric: Metric
@@ -125,7 +125,7 @@ class VectorIndexResolved(ApiModel):
 
 
 class VectorIndexStatus(StatusBase):
-    """Conditions of its own: EngineReady, SourcesReady, Indexed, RecallMet."""
+    """Conditions of its own: EngineReady, SourcesReady, Indexed, RecallMet, EmbeddersMatch."""
 
     endpoint: Annotated[str, StringConstraints(max_length=512)] | None = None
     """Where Milvus answers."""

@@ -11,6 +11,7 @@ from hearth.plan.conditions import Condition
 from hearth.plan.world import ObjectKey, World
 from hearth.render.indexer_job import TOKEN_KEY, Embedder
 from hearth.render.names import digest8
+from hearth.render.vllm import pinned_name
 
 SOURCES = "SourcesReady"
 
@@ -137,7 +138,7 @@ def _embedder(service: Json) -> Embedder | None:
     status = service.get("status", {})
     url, digest = status.get("url"), status.get("model", {}).get("digest")
     name = status.get("resolved", {}).get("servedName")
-    return Embedder(url, name, digest) if url and digest and name else None
+    return Embedder(url, pinned_name(name, digest), digest) if url and digest and name else None
 
 
 def _answers(service: Json) -> bool:

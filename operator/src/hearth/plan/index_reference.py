@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from hearth.api.base import Json
 from hearth.api.llmservice import LLMServiceSpec
+from hearth.plan.index_match import TYPE as EMBEDDERS_MATCH
+from hearth.plan.transition import condition
 from hearth.plan.world import ObjectKey, World
 from hearth.render.gateway import Index, retrieval
 from hearth.render.vllm import PORT
@@ -39,6 +41,9 @@ def resolve_index(world: World, spec: LLMServiceSpec) -> IndexState | None:
     builds, embeddings = status.get("builds", {}), status.get("embeddings", [])
     if not (status.get("endpoint") and builds.get("active") and builds.get("alias") and embeddings):
         return IndexState(reason="IndexNotReady", message=f"VectorIndex {name} has no complete build yet")
+    match = condition(status, EMBEDDERS_MATCH)
+    if match.get("status") == "False":
+        return IndexState(reason=match["reason"], message=f"VectorIndex {name}: {match['message']}")
     index = _index(world, name, status, embeddings[0])
     if spec.rag.retrieval == "Hybrid" and "Hybrid" not in index.capabilities:
         can = ", ".join(index.capabilities) or "Dense"

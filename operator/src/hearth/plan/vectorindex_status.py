@@ -11,6 +11,7 @@ from hearth.plan.conditions import Condition, merge, ready, reconciling, rfc3339
 from hearth.plan.index_build import BuildState
 from hearth.plan.index_engine import EngineState
 from hearth.plan.index_inputs import SourcesState
+from hearth.plan.index_match import match_condition
 from hearth.plan.transition import ready_event
 from hearth.plan.world import Event, World
 from hearth.render.indexer_job import DEFAULT_RECALL
@@ -55,7 +56,8 @@ def compose_status(
     summary = _summary(spec, engine, sources, build, status)
     status["phase"] = _phase(spec, summary)
     recall = recall_condition(spec, status)
-    own = (engine.condition, sources.condition, build.condition, recall)
+    match = match_condition(world, status.get("embeddings", []))
+    own = (engine.condition, sources.condition, build.condition, recall, match)
     status["conditions"] = merge(live.get("conditions", []), [*summary.conditions, *own], generation, now)
     if summary.failure:
         status["failure"] = summary.failure

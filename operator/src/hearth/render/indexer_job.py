@@ -40,6 +40,7 @@ class Embedder:
 
     url: str
     model: str
+    """The pinned name: whoever asks for it is never answered by another model."""
     digest: str
 
 

@@ -89,7 +89,7 @@ def engine_arguments(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
     engine = spec.engine or Engine()
     arguments = _model_arguments(choice.uri)
     arguments += [
-        f"--served-model-name={choice.served_name}",
+        *_names(spec, choice),
         f"--port={PORT}",
         f"--max-model-len={choice.max_model_len}",
         f"--max-num-seqs={choice.max_concurrency}",
@@ -103,6 +103,22 @@ def engine_arguments(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
     elif choice.accelerator and (choice.accelerator.count or 1) > 1:
         arguments.append(f"--tensor-parallel-size={choice.accelerator.count}")
     return arguments + [_flag(name, value) for name, value in sorted((engine.args or {}).items())]
+
+
+def pinned_name(served_name: str, digest: str) -> str:
+    """The name under which an embedder serves exactly this model, beside its usual one.
+
+    Vectors of two models cannot be compared. Whoever asks by this name gets an error, and no vector, from a pod that
+    serves another model: in the middle of a rollout too.
+    """
+    return f"{served_name}@{digest.removeprefix('sha256:')[:12]}"
+
+
+def _names(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
+    if spec.task != "Embed":
+        return [f"--served-model-name={choice.served_name}"]
+    # argparse takes several values only as words of their own.
+    return ["--served-model-name", choice.served_name, pinned_name(choice.served_name, choice.digest)]
 
 
 def _model_arguments(uri: str) -> list[str]:

@@ -87,6 +87,40 @@ def test_unset_retrieval_is_what_the_index_can_do(answering: Any) -> None:
     assert config(answering)["rag"]["retrieval"] == "Dense"
 
 
+def test_questions_wait_while_the_index_has_another_models_vectors(answering: Any) -> None:
+    answering.others[("VectorIndex", "handbook")] = vector_index()
+    answering.reconcile()
+    answering.roll_out()
+    answering.reconcile()
+    before = config(answering)
+    said = "LLMService minilm serves model sha256:bbb by now"
+    changed = {"type": "EmbeddersMatch", "status": "False", "reason": "EmbedderChanged", "message": said}
+    answering.others[("VectorIndex", "handbook")] = vector_index(conditions=[changed])
+    answering.pass_time(60)
+    answering.reconcile()
+    assert answering.condition("Ready")["reason"] == "EmbedderChanged"
+    assert answering.condition("Ready")["message"].startswith(f"VectorIndex handbook: {said}")
+    assert answering.condition("Stalled")["status"] == "False"
+    assert answering.condition("Available")["status"] == "True"
+    assert config(answering) == before, "what runs stays: it asks for the old model by its pinned name, and no other"
+
+    built = [{"name": "text", "serviceRef": {"name": "minilm"}, "model": "minilm@bbb", "metric": "Cosine"}]
+    answering.others[("VectorIndex", "handbook")] = vector_index(embeddings=built)
+    answering.reconcile()
+    assert config(answering)["rag"]["embedding"]["model"] == "minilm@bbb"
+    answering.roll_out()
+    answering.reconcile()
+    assert answering.condition("Ready")["status"] == "True"
+
+
+def test_a_first_gateway_waits_for_vectors_of_the_present_model(answering: Any) -> None:
+    changed = {"type": "EmbeddersMatch", "status": "False", "reason": "EmbedderChanged", "message": "another model"}
+    answering.others[("VectorIndex", "handbook")] = vector_index(conditions=[changed])
+    answering.reconcile()
+    assert ("Deployment", "court-engine") in answering.children
+    assert ("Deployment", "court-gateway") not in answering.children
+
+
 def test_an_index_that_is_deleted_leaves_the_gateway_as_it_is(answering: Any) -> None:
     answering.others[("VectorIndex", "handbook")] = vector_index()
     answering.reconcile()
