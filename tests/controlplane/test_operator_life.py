@@ -203,6 +203,16 @@ def test_a_deleted_child_and_an_edited_one_are_put_right(fleet: Fleet) -> None:
     eventually(is_right, "both are as wanted")
 
 
+def test_a_child_that_lost_its_owner_is_taken_back(fleet: Fleet) -> None:
+    fleet.start_leader()
+    fleet.apply("w")
+    eventually(lambda: fleet.ready("w"), "the Widget is Ready")
+    owned = fleet.get("configmap", "w-text")["metadata"]["ownerReferences"]
+    strip = '[{"op": "remove", "path": "/metadata/ownerReferences"}]'
+    fleet.cluster.kubectl("patch", "-n", fleet.namespace, "configmap", "w-text", "--type=json", "-p", strip)
+    eventually(lambda: fleet.get("configmap", "w-text")["metadata"].get("ownerReferences") == owned, "it is owned")
+
+
 def test_nothing_of_ours_is_written_on_the_users_object(fleet: Fleet) -> None:
     fleet.start_leader()
     fleet.apply("w")

@@ -59,7 +59,7 @@ def _step(obj: Any, part: Part, following: Part) -> Any:
     if isinstance(part, tuple):
         item = next((i for i in obj if all(i.get(k) == v for k, v in part)), None)
         if item is None:
-            item = {}
+            item = {key: value for key, value in part if value is not None}  # or its next leaf would not find it
             obj.append(item)
         return item
     empty: Any = [] if isinstance(following, tuple) else {}

@@ -66,6 +66,7 @@ def test_at_least_forty_mistakes_are_told_apart() -> None:
     assert len(CASES) >= 40
     assert {kind for kind, _ in CASES} == set(BY_KIND)
     assert len({(kind, case["what"]) for kind, case in CASES}) == len(CASES)
+    assert len({case["says"] for _, case in CASES}) >= 40
 
 
 @pytest.mark.parametrize("name", ["Upper", "with.dot", "1st", "ends-", "x" * 64])
