@@ -64,7 +64,7 @@ def write_document(folder: Path, number: int, extra: str = "") -> None:
 def index(tmp_path: Path, engine: Any, embedder: Any, library: Path) -> Callable[..., Outcome]:
     """Runs the indexer as its container would; keywords change the configuration."""
 
-    def index_run(kill_at: int | None = None, **changes: Any) -> Outcome:
+    def index_run(kill_before: str | None = None, **changes: Any) -> Outcome:
         config = {
             "owner": "default/handbook",
             "alias": "handbook",
@@ -75,9 +75,9 @@ def index(tmp_path: Path, engine: Any, embedder: Any, library: Path) -> Callable
             "index": {"recallTarget": 0.9, "k": 5, "queries": 30},
             **changes,
         }
-        if kill_at is None:
+        if kill_before is None:
             return in_this_process(config)
-        return in_a_process_that_is_killed(config, kill_at, tmp_path)
+        return in_a_process_that_is_killed(config, kill_before, tmp_path)
 
     return index_run
 
@@ -90,40 +90,45 @@ def in_this_process(config: dict[str, Any]) -> Outcome:
         return Outcome(error.exit_code, {"error": error.as_json()}, error.message)
 
 
-def in_a_process_that_is_killed(config: dict[str, Any], kill_at: int, folder: Path) -> Outcome:
-    """A run as its container would do it, that is killed just before its n-th operation."""
+def in_a_process_that_is_killed(config: dict[str, Any], kill_before: str, folder: Path) -> Outcome:
+    """A run as its container would do it, that is killed just before a call of the engine."""
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     message = folder / "termination-log"
     message.unlink(missing_ok=True)
     environment = os.environ | {
         "HEARTH_CONFIG": str(folder / "config.json"),
         "HEARTH_TERMINATION_LOG": str(message),
-        "KILL_AT": str(kill_at),
+        "KILL_BEFORE": kill_before if "#" in kill_before else f"{kill_before}#1",
     }
-    command = [sys.executable, "-c", KILLED_AT]
+    command = [sys.executable, "-c", KILLED_BEFORE]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     told = json.loads(message.read_text(encoding="utf-8")) if message.exists() else {}
     return Outcome(done.returncode, told, done.stderr)
 
 
-KILLED_AT = """
-import os, signal, sys
-from hearth_indexer import build, engine, __main__
-build.STEP = 16
-calls = 0
-def counted(method):
-    def wrapper(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == int(os.environ["KILL_AT"]):
+KILLED_BEFORE = """
+import os, re, signal, sys
+from pymilvus import MilvusClient
+from hearth_indexer import __main__, build
+build.STEP = 8
+moment, nth = os.environ["KILL_BEFORE"].split("#")
+seen = 0
+def watched(name, method):
+    def wrapper(self, collection, *args, **kwargs):
+        global seen
+        seen += re.fullmatch(moment, f"{name} {collection}") is not None
+        if seen == int(nth):
             os.kill(os.getpid(), signal.SIGKILL)
-        return method(*args, **kwargs)
+        return method(self, collection, *args, **kwargs)
     return wrapper
-for name in ("insert", "flush", "load", "point_alias", "drop", "count", "reload"):
-    setattr(engine.Engine, name, counted(getattr(engine.Engine, name)))
+for name in moment.partition(" ")[0].split("|"):
+    setattr(MilvusClient, name, watched(name, getattr(MilvusClient, name)))
 sys.exit(__main__.main())
 """
-"""Kills itself, as an out-of-memory killer would, just before the n-th operation that changes the engine."""
+"""Kills itself, as an out-of-memory killer would, just before a call of the engine: `METHOD COLLECTION#n-th`."""
+
+BUILD = "handbook_[0-9a-f]{12}"
+"""Any generation, and not the collection in which capabilities are probed."""
 
 
 def rows_behind(engine: Any, alias: str) -> int:
@@ -255,20 +260,41 @@ def test_a_busy_embedder_is_asked_again(embedder: Any, index: Any) -> None:
     assert index().result["embeddedNow"] == 120
 
 
-@pytest.mark.parametrize("kill_at", [4, 9, 14, 19])
+@pytest.mark.parametrize("collection", ["hearth_builds", BUILD], ids=["ledger", "generation"])
+def test_a_run_killed_before_it_made_an_index_is_mended_by_the_next(engine: Any, index: Any, collection: str) -> None:
+    assert index(kill_before=f"create_index {collection}").code == -9
+
+    assert index().code == 0
+    assert rows_behind(engine, "handbook") == 120
+
+
+def test_what_a_killed_run_left_does_not_stop_the_build_of_other_documents(
+    engine: Any, index: Any, library: Path
+) -> None:
+    assert index(kill_before=f"create_index {BUILD}").code == -9
+    write_document(library, 40)
+
+    assert index().code == 0
+    assert rows_behind(engine, "handbook") == 123
+    assert len(engine.client().list_collections()) == 2, "the ledger and one generation"
+
+
+@pytest.mark.parametrize(
+    "moment", [f"insert {BUILD}#2", f"flush {BUILD}", "upsert hearth_builds#2", f"alter_alias {BUILD}"]
+)
 def test_killed_at_any_moment_the_alias_stands_for_a_complete_generation(
-    engine: Any, embedder: Any, index: Any, library: Path, kill_at: int
+    engine: Any, embedder: Any, index: Any, library: Path, moment: str
 ) -> None:
     before = index().result
     write_document(library, 40)
     write_document(library, 41)
     embedder.asked.clear()
-    killed = index(kill_at=kill_at)
+    killed = index(kill_before=moment)
     spent = len(embedder.asked)
 
-    assert killed.code in (0, -9)
-    serving = engine.client().describe_alias("handbook")["collection_name"]
-    assert rows_behind(engine, "handbook") == (120 if serving == before["collection"] else 126)
+    assert killed.code == -9
+    assert engine.client().describe_alias("handbook")["collection_name"] == before["collection"]
+    assert rows_behind(engine, "handbook") == 120
 
     after = index().result
     assert rows_behind(engine, "handbook") == 126
@@ -278,14 +304,14 @@ def test_killed_at_any_moment_the_alias_stands_for_a_complete_generation(
 
 
 def test_an_interrupted_first_build_goes_on_where_it_was(engine: Any, embedder: Any, index: Any) -> None:
-    killed = index(kill_at=9)
+    killed = index(kill_before=f"insert {BUILD}#4")
     spent = len(embedder.asked)
     assert killed.code == -9
     assert engine.client().list_aliases().get("aliases", []) == []
 
     assert index().code == 0
     assert 0 < spent < 120
-    assert len(embedder.asked) <= 120 + 16
+    assert len(embedder.asked) <= 120 + 8
     assert rows_behind(engine, "handbook") == 120
 
 

@@ -66,7 +66,7 @@ class Builder:
     def serve(self, chunks: Sequence[Chunk]) -> Built:
         """Makes the generation of these chunks, or finds it, and switches the alias to it."""
         name = collection_name(self._asked, self._sparse, self._kind, chunks)
-        known = self._ledger.builds(self._asked.alias, self._asked.owner)
+        known = self._loadable(self._ledger.builds(self._asked.alias, self._asked.owner))
         build = next((b for b in known if b.collection == name), None)
         if build is not None and build.complete and self._whole(build):
             log.info("%s is complete already", name)
@@ -76,6 +76,20 @@ class Builder:
         dropped = self._retire(name)
         requested = sum(e.requested for e in self._embedders.values())
         return Built(build, requested, self._reused, dropped)
+
+    def _loadable(self, known: Sequence[Build]) -> list[Build]:
+        """The builds without those that a run left before it had made their indexes; they hold nothing and are dropped.
+
+        No engine loads them, so that they would end every later run that looks into them.
+        """
+        kept: list[Build] = []
+        for build in known:
+            if not build.complete and self._engine.unindexed(build.collection) and self._engine.drop(build.collection):
+                log.warning("%s has no index: it was left while being made, and is dropped", build.collection)
+                self._ledger.forget(build.collection)
+            else:
+                kept.append(build)
+        return kept
 
     def _whole(self, build: Build) -> bool:
         self._engine.load(build.collection)

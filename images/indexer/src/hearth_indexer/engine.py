@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pymilvus import MilvusClient, MilvusException
+import grpc
+from pymilvus import DataType, MilvusClient, MilvusException
 
 from hearth_indexer.outcome import DiskFullError, UnavailableError
 from hearth_indexer.settings import Milvus, secret
@@ -31,6 +32,17 @@ PAGE = 1000
 """Rows per page of an iterator."""
 
 
+ENGINE_ERRORS = (MilvusException, grpc.RpcError)
+"""What pymilvus raises. A call that took longer than its time limit leaves it as gRPC's own error."""
+
+VECTORS = frozenset({DataType.FLOAT_VECTOR, DataType.SPARSE_FLOAT_VECTOR})
+
+
+def told_by(error: Exception) -> str:
+    """What the engine said, at most 500 characters of it."""
+    return str(error.message if isinstance(error, MilvusException) else error)[:500]
+
+
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
     """Turns the engine's refusals into an outcome that says what was being done.
@@ -39,8 +51,8 @@ def engine_errors(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except MilvusException as error:
-        said = str(error.message)[:500]
+    except ENGINE_ERRORS as error:
+        said = told_by(error)
         if any(word in said.lower() for word in ("disk quota", "quota exceeded", "deny to write", "no space left")):
             raise DiskFullError(f"{doing}: {said}", "raise spec.milvus.storage.size") from error
         raise UnavailableError(f"{doing}: Milvus answers: {said}") from error
@@ -57,10 +69,10 @@ def connect(asked: Milvus, patience: float = 300.0) -> MilvusClient:
             client = MilvusClient(uri=asked.uri, token=secret(asked.token_env) or "", timeout=10)
             log.info("connected to %s, version %s", asked.uri, client.get_server_version())
             return client
-        except MilvusException as error:
+        except ENGINE_ERRORS as error:
             if time.monotonic() > deadline:
-                raise UnavailableError(f"{asked.uri} does not answer: {error.message}") from error
-            log.warning("%s does not answer yet: %s", asked.uri, error.message)
+                raise UnavailableError(f"{asked.uri} does not answer: {told_by(error)}") from error
+            log.warning("%s does not answer yet: %s", asked.uri, told_by(error))
             time.sleep(2)
 
 
@@ -84,8 +96,8 @@ class Engine:
         """The collection that the alias stands for, if there is such an alias."""
         try:
             return str(self.client.describe_alias(alias)["collection_name"])
-        except MilvusException as error:
-            said = str(error.message)
+        except ENGINE_ERRORS as error:
+            said = told_by(error)
             if "not found" in said or "not exist" in said:
                 return None
             raise UnavailableError(f"reading alias {alias}: Milvus answers: {said}") from error
@@ -111,6 +123,16 @@ class Engine:
             self.client.drop_collection(collection)
             return True
 
+    def unindexed(self, collection: str) -> list[str]:
+        """The vector fields that have no index: a run ended between making the collection and its indexes.
+
+        Such a collection cannot be loaded, and holds no row: rows come after the indexes.
+        """
+        with engine_errors(f"asking for the indexes of {collection}"):
+            fields = self.client.describe_collection(collection)["fields"]
+            names = [str(f["name"]) for f in fields if f["type"] in VECTORS]
+            return [name for name in names if not self.client.list_indexes(collection, name)]
+
     def load(self, collection: str, patience: float = 60.0) -> None:
         """Makes the collection searchable. milvus-lite forgets this when it restarts.
 
@@ -121,9 +143,9 @@ class Engine:
             try:
                 self.client.load_collection(collection, timeout=600)
                 return
-            except MilvusException as error:
+            except ENGINE_ERRORS as error:
                 if time.monotonic() > deadline:
-                    raise UnavailableError(f"loading {collection}: Milvus answers: {error.message}") from error
+                    raise UnavailableError(f"loading {collection}: Milvus answers: {told_by(error)}") from error
                 time.sleep(0.5)
 
     def reload(self, collection: str) -> None:

@@ -46,6 +46,8 @@ class Ledger:
         self._engine = engine
         if not engine.exists(LEDGER):
             self._create()
+        if engine.unindexed(LEDGER):
+            self._index()
         engine.load(LEDGER)
 
     def _create(self) -> None:
@@ -54,11 +56,15 @@ class Ledger:
         schema.add_field("collection", DataType.VARCHAR, max_length=255, is_primary=True)
         schema.add_field("facts", DataType.VARCHAR, max_length=65535)
         schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)  # Milvus 2.3 makes no collection without a vector
-        indexes = client.prepare_index_params()
-        indexes.add_index("unused", index_type="FLAT", metric_type="L2")
         with engine_errors(f"creating {LEDGER}"):
             client.create_collection(LEDGER, schema=schema)
-            client.create_index(LEDGER, indexes)
+
+    def _index(self) -> None:
+        client = self._engine.client
+        indexes = client.prepare_index_params()
+        indexes.add_index("unused", index_type="FLAT", metric_type="L2")
+        with engine_errors(f"indexing {LEDGER}"):
+            client.create_index(LEDGER, indexes, sync=False)
 
     def builds(self, alias: str, owner: str) -> list[Build]:
         """The builds of one index whose collections still exist, the newest first."""

@@ -87,7 +87,8 @@ def _create(
         )
         indexes.add_index(SPARSE_FIELD, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
     client.create_collection(collection, schema=schema)
-    client.create_index(collection, indexes)
+    # Nothing to wait for: the collection is empty, and the build waits for its index once it is full.
+    client.create_index(collection, indexes, sync=False)
 
 
 def _add_text_fields(schema: CollectionSchema, analyzed: bool) -> None:
