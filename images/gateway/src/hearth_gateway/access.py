@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from hearth_gateway.errors import unauthorized
+
+log = logging.getLogger("hearth.gateway")
 
 CHECK_SECONDS = 5.0
 """How often the mounted Secret is looked at; the kubelet renews it about once a minute."""
@@ -66,28 +69,57 @@ class KeyStore:
             return
         self._checked = now
         files = self._files()
-        seen = tuple((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files)
+        seen = tuple((p.name, _version(p)) for p in files)
         if seen != self._seen:
             self._keys = [key for p in files if (key := _read(p)) is not None]
             self._seen = seen
 
     def _files(self) -> list[Path]:
-        if not self._directory.is_dir():
+        try:
+            # A Secret volume holds links beside a hidden folder of the current version.
+            return sorted(p for p in self._directory.iterdir() if not p.name.startswith(".") and p.is_file())
+        except OSError:
             return []
-        # A Secret volume holds links beside a hidden folder of the current version.
-        return sorted(p for p in self._directory.iterdir() if not p.name.startswith(".") and p.is_file())
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Changes with the file; None where the kubelet has just swapped it away: the next look finds the new one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _read(path: Path) -> tuple[bytes, Caller] | None:
-    """One entry: the key itself, or JSON {"key", "user", "groups"}. An empty one lets nobody in."""
-    text = path.read_text(encoding="utf-8").strip()
-    key, user, groups = text, path.name, []
-    if text.startswith("{"):
-        try:
-            entry = json.loads(text)
-            key, user, groups = str(entry["key"]), str(entry.get("user", path.name)), list(entry.get("groups", []))
-        except (ValueError, KeyError, TypeError):
-            return None
-    if not key:
+    """One entry: the key itself, or JSON {"key", "user", "groups"}. One that is neither lets nobody in, and is told."""
+    try:
+        key, caller = _entry(path.name, path.read_text(encoding="utf-8").strip())
+    except (OSError, ValueError, RecursionError) as error:
+        # Never the content: a key that is only mistyped would stand in the log.
+        log.warning("API key entry %s lets nobody in: %s", path.name, _reason(error))
         return None
-    return hashlib.sha256(key.encode()).digest(), Caller(path.name, user, tuple(str(g) for g in groups))
+    return hashlib.sha256(key.encode()).digest(), caller
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"it cannot be read: {error.strerror}"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, json.JSONDecodeError | RecursionError):
+        return "it begins with { and is not JSON"
+    return str(error)
+
+
+def _entry(name: str, text: str) -> tuple[str, Caller]:
+    """The key and who holds it. Raises ValueError."""
+    found = json.loads(text) if text.startswith("{") else {"key": text}
+    key, user, groups = found.get("key"), found.get("user", name), found.get("groups", [])
+    if not isinstance(key, str) or not key.strip():
+        raise ValueError("the key must be text that is not empty")
+    if not isinstance(user, str):
+        raise ValueError("user must be text")
+    if not isinstance(groups, list) or not all(isinstance(g, str) for g in groups):
+        raise ValueError("groups must be a list of texts")
+    return key.strip(), Caller(name, user, tuple(groups))
