@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
 import httpx
 from pymilvus import MilvusClient, MilvusException
 
 from hearth_gateway.config import RagConfig
-from hearth_gateway.errors import ApiError, unavailable
+from hearth_gateway.errors import ApiError, bad_request, unavailable
 from hearth_gateway.passages import Passage
 from hearth_gateway.retrieval import Found, fuse, similarity
 
@@ -20,6 +21,14 @@ FIELDS = ["id", "document", "title", "heading", "text"]
 METRICS = {"Cosine": "COSINE", "InnerProduct": "IP", "Euclidean": "L2"}
 SPARSE_FIELD = "sparse"
 SEARCH_TIMEOUT = 10.0
+
+ENGINE_ERRORS = (MilvusException, grpc.RpcError)
+"""What pymilvus raises. A search that takes longer than its time limit ends in gRPC's own error."""
+
+AS_MUCH_AS_THE_MODEL_READS = -1
+"""vLLM's `truncate_prompt_tokens`: what follows is cut off instead of refused. Other servers ignore the field."""
+
+REFUSES_THE_QUESTION = frozenset({400, 413, 422})
 
 
 class MilvusRetriever:
@@ -42,15 +51,15 @@ class MilvusRetriever:
             await asyncio.to_thread(self._milvus.close)
 
     async def find(self, question: str) -> Found:
-        """The best passages: by meaning, or by meaning and by words. Raises ApiError (503)."""
+        """The best passages: by meaning, or by meaning and by words. Raises ApiError (400, 503)."""
         vector = await self._embed(question)
         searches = [asyncio.to_thread(self._search, self._config.embedding.field, vector, self._dense_parameters())]
         if self._config.retrieval == "Hybrid":
             searches.append(asyncio.to_thread(self._search, SPARSE_FIELD, question, {"metric_type": "BM25"}))
         try:
             dense, *words = await asyncio.gather(*searches)
-        except MilvusException as error:
-            raise unavailable(f"index {self._config.index} does not answer: {error.message}") from error
+        except ENGINE_ERRORS as error:
+            raise unavailable(f"index {self._config.index} does not answer: {_told_by(error)}") from error
         metric = self._config.embedding.metric
         near = [_passage(hit, similarity(metric, float(hit["distance"]))) for hit in dense]
         best = max((p.similarity for p in near if p.similarity is not None), default=None)
@@ -63,31 +72,42 @@ class MilvusRetriever:
         return {"metric_type": METRICS[self._config.embedding.metric]}
 
     async def _embed(self, question: str) -> list[float]:
+        """The vector of the question; of a question longer than the embedder reads, that of its beginning."""
         asked = self._config.embedding
-        body = {"model": asked.model, "input": asked.query_prefix + question, "encoding_format": "float"}
+        body = {
+            "model": asked.model,
+            "input": asked.query_prefix + question,
+            "encoding_format": "float",
+            "truncate_prompt_tokens": AS_MUCH_AS_THE_MODEL_READS,
+        }
         try:
             response = await self._embedder.post(f"{asked.url.rstrip('/')}/embeddings", json=body)
-            if response.status_code == httpx.codes.NOT_FOUND:
-                raise self._other_model()
-            response.raise_for_status()
+            if response.is_error:
+                raise self._refusal(response)
             vector: list[float] = response.json()["data"][0]["embedding"]
-        except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
+        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             raise unavailable(f"the embedder {asked.model} does not answer: {error}") from error
         return vector
 
-    def _other_model(self) -> ApiError:
-        """The embedder has moved on to another model, whose vectors cannot be compared with those of the index."""
-        return unavailable(
-            f"index {self._config.index} was made with {self._config.embedding.model}, which its embedder serves no "
-            "longer; questions are answered from it again once it is built anew"
-        )
+    def _refusal(self, response: httpx.Response) -> ApiError:
+        """A question that the embedder cannot read is refused: asking again would be in vain."""
+        model, said = self._config.embedding.model, f"{response.status_code}: {response.text[:300]}"
+        if response.status_code == httpx.codes.NOT_FOUND:
+            # It has moved on to another model, whose vectors cannot be compared with those of the index.
+            return unavailable(
+                f"index {self._config.index} was made with {model}, which its embedder serves no longer; questions are "
+                "answered from it again once it is built anew"
+            )
+        if response.status_code in REFUSES_THE_QUESTION:
+            return bad_request(f"the embedder {model} cannot read this question: HTTP {said}", param="messages")
+        return unavailable(f"the embedder {model} does not answer: HTTP {said}")
 
     def _search(self, field: str, query: list[float] | str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """One search, in a thread. An engine that has forgotten to load the collection is told to, once."""
         try:
             return self._search_once(field, query, parameters)
-        except MilvusException as error:
-            if "load" not in str(error.message).lower():
+        except ENGINE_ERRORS as error:
+            if "load" not in _told_by(error).lower():
                 self._milvus = None  # the next question opens a new connection
                 raise
             client = self._client()
@@ -110,6 +130,10 @@ class MilvusRetriever:
         if self._milvus is None:
             self._milvus = MilvusClient(uri=self._config.milvus.uri, timeout=SEARCH_TIMEOUT)
         return self._milvus
+
+
+def _told_by(error: Exception) -> str:
+    return str(error.message if isinstance(error, MilvusException) else error)
 
 
 def _passage(hit: dict[str, Any], near: float | None) -> Passage:
