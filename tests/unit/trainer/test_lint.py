@@ -72,6 +72,30 @@ def test_a_broken_line_is_named_with_its_number_and_column(rows: Rows) -> None:
     assert "Expecting ',' delimiter at column 16" in error.message
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085"])
+def test_only_a_newline_ends_a_row(rows: Rows, separator: str) -> None:
+    lines = [json.dumps(pair(n, f"one{separator}two"), ensure_ascii=False) for n in range(2)]
+    found = rows.check(rows.file("t.jsonl", *lines), rows.file("e.jsonl", pair(9)))
+    assert [(r.place, r.target) for r in found.train] == [
+        ("t.jsonl:1", f"one{separator}two"),
+        ("t.jsonl:2", f"one{separator}two"),
+    ]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_line_endings_of_other_systems_are_understood(rows: Rows, ending: str) -> None:
+    path = rows.folder / "t.jsonl"
+    path.write_bytes(ending.join(json.dumps(pair(n)) for n in range(3)).encode())
+    assert len(rows.check(path, rows.file("e.jsonl", pair(9))).train) == 3
+
+
+@pytest.mark.parametrize(("name", "text"), [("t.jsonl", json.dumps(pair(1))), ("t.json", json.dumps([pair(1)]))])
+def test_a_byte_order_mark_is_no_part_of_the_first_row(rows: Rows, name: str, text: str) -> None:
+    path = rows.folder / name
+    path.write_text(text, encoding="utf-8-sig")
+    assert len(rows.check(path, rows.file("e.jsonl", pair(9))).train) == 1
+
+
 def test_many_broken_lines_are_counted_and_the_first_are_named(rows: Rows) -> None:
     error = rows.refused(rows.file("t.jsonl", pair(1), *["oops"] * 9))
     assert "9 of 10 lines are broken: t.jsonl:2, t.jsonl:3, t.jsonl:4, t.jsonl:5, t.jsonl:6 and 4 more" in error.message

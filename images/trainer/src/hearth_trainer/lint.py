@@ -57,11 +57,12 @@ class Dataset:
 def records(paths: Iterable[Path], findings: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every JSON object of the files with its place; broken lines are counted."""
     for path in paths:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
         if path.suffix == ".json":
             yield from _array(path, text, findings)
             continue
-        for number, line in enumerate(text.splitlines(), start=1):
+        # Not splitlines(): it also splits at U+2028 and U+0085, which JSON strings may hold as they are.
+        for number, line in enumerate(text.split("\n"), start=1):
             place = f"{path.name}:{number}"
             if not line.strip():
                 continue
