@@ -113,9 +113,9 @@ def _told(
     look_again: timedelta | None = None,
     status_first: bool = False,
 ) -> Plan:
-    """A plan that writes the outcome's status, with an Event where the reason is a new one."""
+    """A plan that writes the outcome's status, with an Event about a problem, its end, or the end of the job."""
     status = compose_status(world, outcome, now)
-    events = ready_event(world.owner.get("status", {}), status)
+    events = ready_event(world.owner.get("status", {}), status, ends=True)
     made = Plan(status, actions, events, look_again, status_first)
     return made if status_first else settle(world, made, now)
 

@@ -65,7 +65,7 @@ def compose_status(world: World, outcome: Outcome, now: datetime) -> Json:
 
 
 def events(live: Json, status: Json) -> tuple[Event, ...]:
-    """Ready with a new status or reason; a model that is served on although its FineTuneJob was deleted."""
+    """A problem and its end; a model that is served on although its FineTuneJob was deleted."""
     before, after = condition(live, "ModelReady"), condition(status, "ModelReady")
     orphaned = after.get("reason") == "SourceDeleted" != before.get("reason")
     told = (Event("Warning", "SourceDeleted", after["message"]),) if orphaned else ()

@@ -198,8 +198,8 @@ def _pending(live: Json, summary: Summary, now: datetime) -> Json:
 
 
 def events(live: Json, status: Json) -> tuple[Event, ...]:
-    """Ready with a new status or reason; a build that follows another one; vectors that became longer or shorter."""
-    told = list(ready_event(live, status))
+    """A problem, its end, a finished build; a build that follows another one; vectors that became longer or shorter."""
+    told = list(ready_event(live, status, ends=True))
     old = {e["name"]: e for e in live.get("embeddings", [])}
     for embedding in status.get("embeddings", []):
         was = old.get(embedding["name"])

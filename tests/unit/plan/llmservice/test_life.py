@@ -144,8 +144,14 @@ def test_an_invalid_spec_is_told_and_disturbs_nothing(generate: Any) -> None:
     assert generate.owner["status"]["resolved"]["servedName"] == "court"
 
 
-def test_events_tell_of_changes_only(generate: Any) -> None:
+def test_events_tell_of_problems_and_their_end_only(generate: Any) -> None:
     generate.serve()
-    assert generate.events == ["Inspecting", "Serving"]
+    assert generate.events == []
+    generate.edit(engine={"maxModelLen": 10_000_000})
     generate.reconcile()
-    assert generate.events == ["Inspecting", "Serving"]
+    generate.reconcile()
+    assert generate.events == ["DoesNotFit"]
+    generate.edit(engine=None)
+    generate.reconcile()
+    generate.reconcile()
+    assert generate.events == ["DoesNotFit", "Serving"]
