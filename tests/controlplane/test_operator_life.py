@@ -19,14 +19,14 @@ class Fleet:
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
         self.operators: list[OperatorProcess] = []
 
-    def start(self, identity: str = "one") -> OperatorProcess:
+    def start(self, identity: str = "one", lease: str = "long") -> OperatorProcess:
         log = self.folder / f"{identity}.log"
-        operator = widget_operator(self.cluster.kubeconfig, identity, self.namespace, log)
+        operator = widget_operator(self.cluster.kubeconfig, identity, self.namespace, log, lease)
         self.operators.append(operator)
         return operator
 
-    def start_leader(self, identity: str = "one") -> OperatorProcess:
-        operator = self.start(identity)
+    def start_leader(self, identity: str = "one", lease: str = "long") -> OperatorProcess:
+        operator = self.start(identity, lease)
         eventually(lambda: operator.is_leader() and operator.is_ready(), f"{identity} leads\n{operator.log_text()}")
         return operator
 
@@ -39,6 +39,14 @@ class Fleet:
     def condition(self, name: str, type_: str) -> dict:
         found = self.get("widget", name).get("status", {}).get("conditions", [])
         return next((c for c in found if c["type"] == type_), {})
+
+    def await_ready(self, *names: str, seconds: float = 120.0) -> None:
+        """Waits until the Widgets are Ready; a failure shows what the operators have said."""
+        try:
+            eventually(lambda: self.ready(*names), f"{', '.join(names)} are Ready", seconds)
+        except AssertionError as error:
+            said = "\n".join(operator.log_text()[-2000:] for operator in self.operators)
+            raise AssertionError(f"{error}\n{said}") from None
 
     def ready(self, *names: str) -> bool:
         items = {w["metadata"]["name"]: w for w in self.get("widgets")["items"]}
@@ -72,7 +80,7 @@ NAMES = [f"w{n}" for n in range(COUNT)]
 def test_each_resource_costs_its_children_and_two_status_writes_then_silence(fleet: Fleet) -> None:
     operator = fleet.start_leader()
     fleet.apply(*NAMES)
-    eventually(lambda: fleet.ready(*NAMES), "every Widget is Ready")
+    fleet.await_ready(*NAMES)
     children, statuses = 2 * COUNT, 2 * COUNT
     eventually(lambda: operator.writes() == children + statuses, "children and two status writes each", 10)
     at_rest, versions = operator.writes(), fleet.versions()
@@ -87,7 +95,7 @@ def test_each_resource_costs_its_children_and_two_status_writes_then_silence(fle
 def test_a_restart_writes_nothing(fleet: Fleet) -> None:
     first = fleet.start_leader("first")
     fleet.apply(*NAMES)
-    eventually(lambda: fleet.ready(*NAMES), "every Widget is Ready")
+    fleet.await_ready(*NAMES)
     assert first.stop() == 0
     versions = fleet.versions()
     second = fleet.start_leader("second")
@@ -97,12 +105,12 @@ def test_a_restart_writes_nothing(fleet: Fleet) -> None:
 
 
 def test_an_operator_killed_in_the_middle_of_its_work_is_continued_by_the_next(fleet: Fleet) -> None:
-    first = fleet.start_leader("first")
+    first = fleet.start_leader("first", "short")
     fleet.apply(*NAMES)
     eventually(lambda: first.writes() >= COUNT // 2, "some writes are made")
     first.kill()
-    fleet.start_leader("second")
-    eventually(lambda: fleet.ready(*NAMES), "every Widget is Ready")
+    fleet.start_leader("second", "short")
+    fleet.await_ready(*NAMES)
     owners = {w["metadata"]["uid"] for w in fleet.get("widgets")["items"]}
     for kind in ("deployments", "configmaps"):
         made = [o for o in fleet.get(kind)["items"] if o["metadata"].get("ownerReferences")]
@@ -111,22 +119,22 @@ def test_an_operator_killed_in_the_middle_of_its_work_is_continued_by_the_next(f
 
 
 def test_a_standby_takes_over_from_a_leader_that_dies(fleet: Fleet) -> None:
-    first = fleet.start_leader("first")
-    standby = fleet.start("standby")
+    first = fleet.start_leader("first", "short")
+    standby = fleet.start("standby", "short")
     eventually(standby.is_ready, "the standby is ready")
     fleet.apply("before")
-    eventually(lambda: fleet.ready("before"), "the leader works")
+    fleet.await_ready("before")
     assert not standby.is_leader()
     assert standby.writes() == 0
     first.kill()
     eventually(standby.is_leader, "the standby leads", 15)
     fleet.apply("after")
-    eventually(lambda: fleet.ready("after"), "the new leader works")
+    fleet.await_ready("after")
 
 
 def test_a_leader_that_stops_hands_over_without_waiting_for_the_lease_to_run_out(fleet: Fleet) -> None:
-    first = fleet.start_leader("first")
-    fleet.start("standby")
+    first = fleet.start_leader("first", "short")
+    fleet.start("standby", "short")
     assert first.stop() == 0
     holder = fleet.get("lease", "hearth-operator")["spec"]["holderIdentity"]
     assert holder in ("", "standby")
@@ -134,7 +142,7 @@ def test_a_leader_that_stops_hands_over_without_waiting_for_the_lease_to_run_out
 
 
 def test_a_leader_whose_lease_is_taken_ends_at_once(fleet: Fleet) -> None:
-    first = fleet.start_leader("first")
+    first = fleet.start_leader("first", "short")
     patch = {"spec": {"holderIdentity": "usurper"}}
     fleet.cluster.kubectl(
         "patch", "-n", fleet.namespace, "lease", "hearth-operator", "--type=merge", "-p", json.dumps(patch)
@@ -146,13 +154,13 @@ def test_a_leader_whose_lease_is_taken_ends_at_once(fleet: Fleet) -> None:
 def test_a_paused_resource_is_left_alone_until_it_is_resumed(fleet: Fleet) -> None:
     fleet.start_leader()
     fleet.apply("w")
-    eventually(lambda: fleet.ready("w"), "the Widget is Ready")
+    fleet.await_ready("w")
     fleet.cluster.kubectl("annotate", "-n", fleet.namespace, "widget", "w", "hearth.dev/reconcile=disabled")
     eventually(lambda: fleet.condition("w", "Paused").get("status") == "True", "the pause is told")
     fleet.cluster.kubectl("scale", "-n", fleet.namespace, "deployment", "w-run", "--replicas=3")
     fleet.cluster.kubectl("delete", "-n", fleet.namespace, "configmap", "w-text")
     fleet.apply("other")
-    eventually(lambda: fleet.ready("other"), "other Widgets are served")
+    fleet.await_ready("other")
     assert fleet.get("deployment", "w-run")["spec"]["replicas"] == 3
     fleet.cluster.kubectl("annotate", "-n", fleet.namespace, "widget", "w", "hearth.dev/reconcile-")
     eventually(lambda: fleet.get("deployment", "w-run")["spec"]["replicas"] == 1, "the edit is put right")
@@ -169,7 +177,7 @@ def test_a_name_that_is_taken_is_told_and_not_overwritten(fleet: Fleet) -> None:
     assert "ConfigMap w-text exists already" in fleet.condition("w", "Stalled")["message"]
     assert fleet.get("configmap", "w-text") == before
     fleet.cluster.kubectl("delete", "-n", fleet.namespace, "configmap", "w-text")
-    eventually(lambda: fleet.ready("w"), "the Widget recovers by itself", 60)
+    fleet.await_ready("w", seconds=60)
 
 
 def test_a_config_map_that_was_missing_lets_the_resource_go_on_when_it_appears(fleet: Fleet) -> None:
@@ -178,7 +186,7 @@ def test_a_config_map_that_was_missing_lets_the_resource_go_on_when_it_appears(f
     eventually(lambda: fleet.condition("w", "Ready").get("reason") == "Waiting", "the wait is told")
     reads = operator.metric("hearth_api_requests_total", verb="get", resource="configmaps")
     fleet.cluster.kubectl("create", "-n", fleet.namespace, "configmap", "data", "--from-literal=a=b")
-    eventually(lambda: fleet.ready("w"), "the Widget is Ready", 20)
+    fleet.await_ready("w", seconds=20)
     assert operator.metric("hearth_api_requests_total", verb="get", resource="configmaps") <= reads + 1
     events = fleet.get("events.events.k8s.io")["items"]
     (told,) = [e for e in events if e["regarding"]["kind"] == "Widget"]
@@ -188,7 +196,7 @@ def test_a_config_map_that_was_missing_lets_the_resource_go_on_when_it_appears(f
 def test_a_deleted_child_and_an_edited_one_are_put_right(fleet: Fleet) -> None:
     fleet.start_leader()
     fleet.apply("w")
-    eventually(lambda: fleet.ready("w"), "the Widget is Ready")
+    fleet.await_ready("w")
     uid = fleet.get("configmap", "w-text")["metadata"]["uid"]
     fleet.cluster.kubectl("delete", "-n", fleet.namespace, "configmap", "w-text")
     fleet.cluster.kubectl("scale", "-n", fleet.namespace, "deployment", "w-run", "--replicas=4")
@@ -216,7 +224,7 @@ def test_a_child_that_lost_its_owner_is_taken_back(fleet: Fleet) -> None:
 def test_nothing_of_ours_is_written_on_the_users_object(fleet: Fleet) -> None:
     fleet.start_leader()
     fleet.apply("w")
-    eventually(lambda: fleet.ready("w"), "the Widget is Ready")
+    fleet.await_ready("w")
     meta = fleet.cluster.get("-n", fleet.namespace, "widget", "w", "--show-managed-fields")["metadata"]
     assert not {"annotations", "labels", "finalizers"} & meta.keys()
     ours = [f for f in meta["managedFields"] if f["manager"] != "kubectl"]

@@ -103,10 +103,10 @@ class OperatorProcess:
         return self.log.read_text()
 
 
-def widget_operator(kubeconfig: Path, identity: str, namespace: str, log: Path) -> OperatorProcess:
-    """An operator that serves Widgets of one namespace, and holds its Lease there."""
+def widget_operator(kubeconfig: Path, identity: str, namespace: str, log: Path, lease: str) -> OperatorProcess:
+    """An operator that serves Widgets of one namespace, and holds its Lease there; `lease` is long or short."""
     port = free_port()
-    command = [sys.executable, str(SCRIPT), str(kubeconfig), str(port), identity, namespace, str(free_port())]
+    command = [sys.executable, str(SCRIPT), str(kubeconfig), str(port), identity, namespace, str(free_port()), lease]
     return OperatorProcess(command, port, log)
 
 
