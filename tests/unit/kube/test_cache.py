@@ -179,6 +179,15 @@ def test_our_own_write_does_not_bring_back_what_the_watch_saw_deleted() -> None:
     assert ObjectKey("ConfigMap", "default", "x") not in c.cache.store
 
 
+def test_the_answers_to_two_of_our_writes_may_come_in_either_order() -> None:
+    c = Cluster()
+    c.see_widget("w")
+    for name, version in (("second", "11"), ("first", "10")):
+        meta = {"name": name, "namespace": "default", "uid": name, "resourceVersion": version}
+        c.cache.put_own({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+    assert ObjectKey("ConfigMap", "default", "first") in c.cache.store
+
+
 def test_progress_is_part_of_the_world_until_the_owner_is_gone() -> None:
     c = Cluster()
     key = c.see_widget("w")

@@ -43,23 +43,16 @@ class WatchCache:
         self._horizon: dict[str, int] = {}
 
     def put(self, obj: Json) -> Change:
-        """Takes in an object that a watch, a list or one of our own writes returned."""
+        """Takes in an object that a watch or a list told of."""
         key = key_of(obj)
         self._horizon[key.kind] = max(self._horizon.get(key.kind, 0), version_of(obj))
-        if key.kind == "Node":
-            return self._put_node(obj)
-        change = self.store.put(obj)
-        if change in (Change.ADDED, Change.CHANGED):
-            if key.kind in self.kinds:
-                self._owner_changed(key, obj)
-            self._wake_around(key, obj)
-        return change
+        return self._put_node(obj) if key.kind == "Node" else self._take(key, obj)
 
     def put_own(self, obj: Json) -> None:
         """Takes in what one of our own writes returned, unless the watch has told already that it is gone again."""
         key = key_of(obj)
         if key in self.store or version_of(obj) > self._horizon.get(key.kind, 0):
-            self.put(obj)
+            self._take(key, obj)
 
     def remove(self, key: ObjectKey, uid: str = "") -> None:
         """Takes note that the object is gone. With a uid, only if that is the one known."""
@@ -144,6 +137,14 @@ class WatchCache:
                 return None
             key = above
         return None
+
+    def _take(self, key: ObjectKey, obj: Json) -> Change:
+        change = self.store.put(obj)
+        if change in (Change.ADDED, Change.CHANGED):
+            if key.kind in self.kinds:
+                self._owner_changed(key, obj)
+            self._wake_around(key, obj)
+        return change
 
     def _pods_below(self, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
         pods: list[ObjectKey] = []
