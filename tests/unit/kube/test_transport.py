@@ -191,3 +191,10 @@ async def test_a_deletion_carries_the_uid_and_takes_absence_for_success() -> Non
 )
 def test_paths(resource: Resource, arguments: tuple[str, ...], path: str) -> None:
     assert resource.path(*arguments) == path
+
+
+@pytest.mark.parametrize(("listed", "is_listed"), [("hearth.dev/v1alpha1", True), ("hearth.dev/v1", False)])
+async def test_a_version_is_looked_for_in_the_list_of_groups(listed: str, is_listed: bool) -> None:
+    groups = [{"name": "apps", "versions": [{"groupVersion": "apps/v1"}]}, {"versions": [{"groupVersion": listed}]}]
+    async with serving(Answers((200, {"groups": groups}, {}))) as (transport, _):
+        assert await HttpApi(transport).lists_version("hearth.dev/v1alpha1") is is_listed

@@ -20,9 +20,10 @@ from hearth.kube.lease import LeadershipLostError
 from hearth.kube.transport import Transport
 from hearth.plan.settings import Settings
 from hearth.runtime.kinds import KINDS
+from hearth.runtime.definitions import MissingCrdsError
 from hearth.runtime.logs import set_up
 from hearth.runtime.metrics import Metrics
-from hearth.runtime.operator import MissingCrdsError, Operator, Options
+from hearth.runtime.operator import Operator, Options
 from hearth.runtime.settings_file import SettingsError, read_settings
 
 

@@ -127,6 +127,11 @@ class HttpApi:
         return frozenset(entry["name"] for entry in answer["resources"])
 
     async def _json(self, request: Request) -> Json:
+    async def lists_version(self, api_version: str) -> bool:
+        """Whether `group/version` is in the server's list of groups: it may come there after it is served."""
+        answer = await self._json(Request("GET", "/apis", "get", "discovery"))
+        return any(v["groupVersion"] == api_version for group in answer["groups"] for v in group["versions"])
+
         decoded: Json = json.loads(await self._transport.send(request))
         return decoded
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hearth.api.base import API_VERSION
 from hearth.kube.cache import WatchCache
 from hearth.kube.credentials import Credentials
 from hearth.kube.events import Recorder
@@ -24,6 +23,7 @@ from hearth.kube.rbac import LEASE_NAME
 from hearth.kube.resources import ResourceTable, hearth_resource
 from hearth.plan.settings import Settings
 from hearth.plan.world import KindPlan
+from hearth.runtime.definitions import await_definitions
 from hearth.runtime.metrics import Metrics
 from hearth.runtime.probes import LoopMonitor, ProbeServer
 from hearth.runtime.progress_endpoint import ProgressEndpoint, address_towards
@@ -34,10 +34,6 @@ from hearth.runtime.watches import Watches
 from hearth.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
-
-
-class MissingCrdsError(Exception):
-    """The cluster does not serve the custom resources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ class Operator:
         Raises `MissingCrdsError` before anything is written, and `LeadershipLostError` when another replica must be
         taken to be at work: the process should end at once.
         """
-        await self._require_crds()
+        await await_definitions(self._api, self._custom)
         self._handle_signals()
         self._probes.liveness["loop"] = self._monitor.check
         await self._probes.start()
@@ -114,15 +110,6 @@ class Operator:
         finally:
             monitor.cancel()
             await self._probes.stop()
-
-    async def _require_crds(self) -> None:
-        served = await self._api.discover(API_VERSION)
-        missing = [f"{r.plural}.{r.group}" for r in self._custom if r.plural not in served]
-        if missing:
-            raise MissingCrdsError(
-                f"the cluster has no CustomResourceDefinition {', '.join(missing)}; install them with "
-                "`kubectl apply --server-side -f crds/` or the chart hearth-crds, then start the operator again"
-            )
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
