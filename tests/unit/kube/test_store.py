@@ -38,6 +38,14 @@ def test_a_new_version_with_the_same_content_is_no_change() -> None:
     assert store.version(KEY) == 6
 
 
+def test_the_same_version_again_is_no_change_and_stays_settled() -> None:
+    store = ObjectStore()
+    store.put(pod("p", 5, phase="Running"))
+    store.settle(KEY, "desire")
+    assert store.put(pod("p", 5, phase="Running")) is Change.UNCHANGED
+    assert store.is_settled(KEY, "desire")
+
+
 def test_a_new_object_of_an_old_name_is_an_addition() -> None:
     store = ObjectStore()
     store.put(pod("p", 5, uid="old", owner="job"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import os
 import re
 import socket
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 
 from hearth.kube.credentials import Credentials, CredentialsError, load
 from hearth.kube.errors import ApiError, ConnectionFailedError
@@ -19,8 +20,8 @@ from hearth.kube.http_api import HttpApi
 from hearth.kube.lease import LeadershipLostError
 from hearth.kube.transport import Transport
 from hearth.plan.settings import Settings
-from hearth.runtime.kinds import KINDS
 from hearth.runtime.definitions import MissingCrdsError
+from hearth.runtime.kinds import KINDS
 from hearth.runtime.logs import set_up
 from hearth.runtime.metrics import Metrics
 from hearth.runtime.operator import Operator, Options
@@ -60,8 +61,10 @@ def run(
         probe_port=probe_port,
         progress_address=progress_address,
     )
+    # What was imported stays: the collector need not look through it again and again.
+    gc.freeze()
     try:
-        asyncio.run(_serve(load(kubeconfig, context), read_settings(settings), options))
+        uvloop.run(_serve(load(kubeconfig, context), read_settings(settings), options))
     except (CredentialsError, SettingsError, MissingCrdsError, LeadershipLostError) as error:
         raise _ended(str(error)) from error
     except (ApiError, ConnectionFailedError) as error:

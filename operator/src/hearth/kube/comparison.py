@@ -7,9 +7,10 @@ what the live one has besides is none of our business, except in lists that are 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from typing import Any
+
+import orjson
 
 from hearth.api.base import Json, quantity
 
@@ -36,8 +37,11 @@ _QUANTITY = re.compile(r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
 
 def digest(obj: Json) -> str:
     """A short digest of a desired object, stable across processes."""
-    data = json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(data).hexdigest()[:16]
+    return hashlib.sha256(_sorted_json(obj)).hexdigest()[:16]
+
+
+def _sorted_json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def same_status(desired: Any, live: Any) -> bool:
@@ -51,7 +55,7 @@ def _unordered(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _unordered(item) for name, item in value.items()}
     if isinstance(value, list):
-        return sorted((_unordered(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+        return sorted((_unordered(item) for item in value), key=_sorted_json)
     return value
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import AsyncIterator
+
+import orjson
 
 from hearth.api.base import Json
 from hearth.kube.api import Page, Propagation, Selection, WatchEvent
@@ -60,7 +61,7 @@ class HttpApi:
             "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),  # noqa: S311 - jitter
         }
         async for line in self._transport.lines(_collection(what, "watch", query, "PartialObjectMetadata")):
-            event = json.loads(line)
+            event = orjson.loads(line)
             if event["type"] == "ERROR":
                 raise from_status(event["object"])
             yield WatchEvent(event["type"], _typed(event["object"], what.resource))
@@ -126,13 +127,13 @@ class HttpApi:
             return frozenset()
         return frozenset(entry["name"] for entry in answer["resources"])
 
-    async def _json(self, request: Request) -> Json:
     async def lists_version(self, api_version: str) -> bool:
         """Whether `group/version` is in the server's list of groups: it may come there after it is served."""
         answer = await self._json(Request("GET", "/apis", "get", "discovery"))
         return any(v["groupVersion"] == api_version for group in answer["groups"] for v in group["versions"])
 
-        decoded: Json = json.loads(await self._transport.send(request))
+    async def _json(self, request: Request) -> Json:
+        decoded: Json = orjson.loads(await self._transport.send(request))
         return decoded
 
 

@@ -6,11 +6,12 @@ changed; the rest, which is not watched (nobody wants an operator that reads eve
 
 from __future__ import annotations
 
-import json
 import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import orjson
 
 from hearth.api.base import Json
 from hearth.kube.api import Api
@@ -137,12 +138,11 @@ def _answer(obj: Json | None, now: float) -> _Answer:
     if obj is None:
         return _Answer(b"", 0, now)
     obj["metadata"].pop("managedFields", None)
-    data = json.dumps(obj, separators=(",", ":")).encode()
-    return _Answer(zlib.compress(data), int(obj["metadata"]["resourceVersion"]), now)
+    return _Answer(zlib.compress(orjson.dumps(obj)), int(obj["metadata"]["resourceVersion"]), now)
 
 
 def _decode(answer: _Answer) -> Json | None:
     if not answer.blob:
         return None
-    obj: Json = json.loads(zlib.decompress(answer.blob))
+    obj: Json = orjson.loads(zlib.decompress(answer.blob))
     return obj

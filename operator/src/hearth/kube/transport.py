@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import aiohttp
+import orjson
 
 from hearth.api.base import Json
 from hearth.kube.credentials import Credentials
@@ -133,7 +133,7 @@ class Transport:
         data = None
         if request.body is not None:
             headers["Content-Type"] = request.content_type
-            data = json.dumps(request.body, separators=(",", ":")).encode()
+            data = orjson.dumps(request.body)
         return self._session.request(
             request.method,
             self.credentials.server + request.path,

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from sys import intern
+from typing import Literal, NamedTuple
 
 from hearth.api.base import Json
 from hearth.plan.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectKey:
-    """Names one object. `namespace` is empty for cluster-scoped kinds."""
+class ObjectKey(NamedTuple):
+    """Names one object. `namespace` is empty for cluster-scoped kinds.
+
+    A tuple, because every index of the cache and the queue hashes and compares keys all the time.
+    """
 
     kind: str
     namespace: str
@@ -23,7 +26,8 @@ class ObjectKey:
 def key_of(obj: Json) -> ObjectKey:
     """The key of a decoded object."""
     meta = obj["metadata"]
-    return ObjectKey(obj["kind"], meta.get("namespace", ""), meta["name"])
+    # Ten thousand keys share a dozen kinds and a few namespaces.
+    return ObjectKey(intern(obj["kind"]), intern(meta.get("namespace", "")), meta["name"])
 
 
 @dataclass(frozen=True, slots=True)
