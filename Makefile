@@ -14,7 +14,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .cache/uv/bin/uv:
-	python3 -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv==$(UV_VERSION)
+	@python3 -m venv .cache/uv || { rm -rf .cache/uv; echo "install uv (https://docs.astral.sh/uv) or python3-venv (Debian: apt-get install python3-venv), then run make again"; exit 1; }
+	@.cache/uv/bin/pip install --quiet uv==$(UV_VERSION)
 
 setup: $(if $(shell command -v uv 2>/dev/null),,.cache/uv/bin/uv) ## install the locked Python dependencies into .venv
 	@$(UV) sync --frozen --quiet
@@ -36,12 +37,12 @@ format: setup ## rewrite the sources in the project's style
 test-unit: setup ## unit and property tests (seconds)
 	$(RUN) pytest tests/unit tests/property
 
-test-controlplane: setup ## tests against a real kube-apiserver and scheduler (a minute; the first time builds them)
+test-controlplane: setup ## tests against a real kube-apiserver and scheduler (six minutes; the first time builds them)
 	$(RUN) pytest tests/controlplane
 
 test-fast: lint test-unit test-controlplane ## lint, unit, property and control-plane tests
 
-test-e2e: setup preflight ## tests on a real node with real engines (root on Linux; the first time builds images)
+test-e2e: setup preflight-native ## tests on a real node with real engines (root on Linux; the first time builds images)
 	$(RUN) --group engines pytest tests/engines tests/e2e
 
 preflight: setup ## say what this machine lacks for a node; root on Debian installs it
@@ -49,6 +50,9 @@ preflight: setup ## say what this machine lacks for a node; root on Debian insta
 
 csi-test: ## the storage driver's tests and the CSI sanity suite (root)
 	cd cluster/csi && go test ./...
+
+preflight-native: setup
+	@$(RUN) hearth-cluster preflight --provider native $(if $(filter 0,$(shell id -u)),--fix)
 
 test: test-fast test-e2e ## every test, a real node with real engines included
 

@@ -26,12 +26,14 @@ commands.command()(images)
 Name = Annotated[str, typer.Option("--name", help="which cluster; several may be up side by side")]
 Profile = Annotated[str, typer.Option(help="node, or control-plane: no node, but up in seconds and without root")]
 
+Provider = Annotated[str, typer.Option(help="auto, kind or native: what makes the node")]
+
 
 @commands.command()
 def up(
     name: Name = "hearth",
     profile: Profile = native.PROFILE,
-    provider: Annotated[str, typer.Option(help="auto, kind or native: what makes the node")] = "auto",
+    provider: Provider = "auto",
 ) -> None:
     """Bring a cluster up, or back up: whatever of it does not run is started."""
     cluster = lifecycle.up(ClusterState(name), Progress(), profile=profile, provider=provider)
@@ -52,24 +54,30 @@ def status() -> None:
 
 @commands.command()
 def env(name: Name = "hearth") -> None:
-    """Print shell exports of KUBECONFIG and PATH: eval "$(hearth-cluster env)"."""
+    """Print shell exports of KUBECONFIG, PATH and NO_PROXY: eval "$(hearth-cluster env)"."""
     state = _existing(name)
     folders = dict.fromkeys(str(path.parent) for path in binaries.tools(["kubectl", "helm"], Progress()).values())
     typer.echo(f"export KUBECONFIG={shlex.quote(str(state.kubeconfig))}")
     typer.echo(f"export PATH={shlex.quote(':'.join(folders))}:$PATH")
+    # A proxy does not know the way to the API server, which is on this machine.
+    typer.echo('export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,10.0.0.0/8"')
 
 
 @commands.command("preflight")
 def check_machine(
     profile: Profile = native.PROFILE,
-    fix: Annotated[bool, typer.Option("--fix", help="install missing packages with apt-get (root)")] = False,
+    provider: Provider = "auto",
+    fix: Annotated[
+        bool, typer.Option("--fix", help="install packages with apt-get, load kernel modules (root)")
+    ] = False,
 ) -> None:
     """Say what this machine lacks for a cluster: everything at once, with what mends it."""
-    found = preflight.problems(profile)
+    chosen = lifecycle.available_provider(provider)
+    found = preflight.problems(profile, chosen)
     if fix and found:
         with Progress().step("installing packages"):
             preflight.fix(found)
-        found = preflight.problems(profile)
+        found = preflight.problems(profile, chosen)
     if found:
         raise ClusterError(preflight.explain(found))
     typer.echo("this machine is ready for a cluster")

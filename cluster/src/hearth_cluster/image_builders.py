@@ -1,4 +1,4 @@
-"""Builds and pushes images with what the machine has: Docker where its engine answers, else buildah."""
+"""Builds and pushes images: with Docker for clusters made by kind, with buildah for those made natively."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hearth_cluster import kind
 from hearth_cluster.errors import ClusterError
 
 _CA_IN_BUILD = "/run/ca.crt"
@@ -45,19 +46,20 @@ class Builder(Protocol):
         """Pushes a local image to `target`, on a registry of this machine that speaks plain http."""
 
 
-def installed_builder(storage: Path) -> Builder:
-    """Docker, if an engine answers; else buildah with its images below `storage`.
+def builder_for(provider: str, storage: Path) -> Builder:
+    """Docker for kind's clusters, whose registry is on loopback; else buildah with its images below `storage`.
+
+    Docker speaks plain http to registries on loopback only, and the native provider's is in the cluster's own network.
 
     Raises:
-        ClusterError: this machine has neither.
+        ClusterError: buildah is needed and not there.
     """
-    if shutil.which("docker") and _succeeds(["docker", "info"]):
+    if provider == kind.PROVIDER:
         return Docker()
     missing = [program for program in ("buildah", "mmdebstrap") if shutil.which(program) is None]
     if missing:
         raise ClusterError(
-            f"no Docker engine answers and {' and '.join(missing)} is missing, so no image can be built: "
-            f"start Docker, or `apt-get install {' '.join(missing)}`"
+            f"no image can be built without {' and '.join(missing)}: apt-get install {' '.join(missing)}"
         )
     return Buildah(storage)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hearth_cluster.errors import ClusterError
-from hearth_cluster.image_builders import Build, Buildah, Builder, installed_builder
+from hearth_cluster.image_builders import Build, Buildah, Builder, builder_for
 from hearth_cluster.image_catalog import CATALOG, CHART_KEYS, PROFILES, REPOSITORY, Image
 from hearth_cluster.image_foundations import root_file_system, uv_image
 from hearth_cluster.image_registry import Manifest, Registry
@@ -175,7 +175,12 @@ def deliver_profile(state: ClusterState, profile: str, progress: Progress) -> li
     cache = cache_dir() / "images"
     registry = Registry(state.registry)
     delivery = Delivery(
-        root, registry, cache / "logs", progress, lambda: installed_builder(cache), locked_dependencies(root)
+        root,
+        registry,
+        cache / "logs",
+        progress,
+        lambda: builder_for(state.settings()["provider"], cache),
+        locked_dependencies(root),
     )
     with one_at_a_time(cache / "lock", progress):
         delivered = [delivery.deliver(name) for name in PROFILES[profile]]

@@ -56,6 +56,11 @@ def choose_provider(wanted: str, state: ClusterState) -> str:
         raise ClusterError(f"cluster {state.name!r} was made by the provider {made_by!r}, not {wanted!r}")
     if made_by is not None:
         return str(made_by)
+    return available_provider(wanted)
+
+
+def available_provider(wanted: str = "auto") -> str:
+    """The provider of a new cluster: kind where a Docker engine answers, unless another is wanted."""
     if wanted != "auto":
         return wanted
     return kind.PROVIDER if kind.available() else native.PROVIDER
@@ -65,8 +70,10 @@ def down(state: ClusterState, progress: Progress) -> None:
     """Removes a cluster with everything it started. One that is half there, or not at all, is no error."""
     if not state.exists():
         return
-    settings = state.settings()
     with alone(state):
+        settings = state.settings()
+        if not state.exists():
+            return  # another `down` was at it
         if settings.get("provider") == kind.PROVIDER:
             kind.down(state, progress)
         elif settings.get("profile") == native.PROFILE:

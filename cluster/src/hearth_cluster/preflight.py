@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hearth_cluster import cgroups
+from hearth_cluster import cgroups, kind
 from hearth_cluster.binaries import go_problem
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.paths import cache_dir
@@ -23,6 +23,7 @@ NODE_PACKAGES: dict[str, tuple[str, ...]] = {
     "util-linux": ("nsenter", "losetup", "blkid"),
     "mount": ("mount", "umount"),
     "procps": ("sysctl",),
+    "kmod": ("modprobe",),
     "xfsprogs": ("mkfs.xfs", "xfs_growfs"),
     "containernetworking-plugins": (),
 }
@@ -54,13 +55,15 @@ class Problem:
     package: str | None = None
     """The Debian package that would bring it."""
     command: tuple[str, ...] = ()
-    """What `fix` runs, as root, where no package is missing but a setting of the kernel is too small."""
+    """What `fix` runs, as root, where no package is missing but a module or a setting of the kernel."""
 
 
-def problems(profile: str) -> list[Problem]:
-    """Everything this machine lacks for the profile."""
+def problems(profile: str, provider: str = "native") -> list[Problem]:
+    """Everything this machine lacks for the profile. A node made by kind has its programs in its own image."""
     if profile == "control-plane":
         return [*_go(), *_disk(CONTROL_PLANE_DISK_BYTES), *_inotify(CONTROL_PLANE_WATCHERS)]
+    if provider == kind.PROVIDER:
+        return [*_go(), *_disk(CONTROL_PLANE_DISK_BYTES), *_memory()]
     packages = {**NODE_PACKAGES, **IMAGE_PACKAGES}
     machine = [*_disk(NODE_DISK_BYTES), *_memory(), *_kernel(), *_inotify(NODE_WATCHERS)]
     return [*_go(), *_rights(), *_packages(packages), *machine]
@@ -86,16 +89,17 @@ def explain(found: Iterable[Problem]) -> str:
 
 
 def fix(found: Iterable[Problem]) -> None:
-    """Installs the missing packages by apt-get and raises the kernel settings that are too small.
+    """Installs the missing packages by apt-get, loads kernel modules and raises settings that are too small.
 
     Raises:
         ClusterError: not root, no apt-get, or it failed.
     """
     listed = list(found)
-    commands = [list(problem.command) for problem in listed if problem.command]
+    commands = []
     if packages := _packages_of(listed):
         _require_apt(packages)
         commands += [["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]]
+    commands += [list(problem.command) for problem in listed if problem.command]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in commands:
         run_checked(command, environment=environment)
@@ -195,15 +199,20 @@ def _inotify_instances() -> int:
 def _kernel() -> list[Problem]:
     known = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}
     found = [
-        Problem(f"the kernel has no {name} file system", f"modprobe {module}")
+        _module(f"the kernel has no {name} file system", module)
         for name, module in _FILESYSTEMS.items()
         if name not in known
     ]
     if not Path("/dev/loop-control").exists():
-        found.append(Problem("the kernel has no loop devices", "modprobe loop"))
+        found.append(_module("the kernel has no loop devices", "loop"))
     if not Path("/proc/sys/net/bridge").exists():
-        found.append(Problem("the kernel does not show bridged packets to iptables", "modprobe br_netfilter"))
+        found.append(_module("the kernel does not show bridged packets to iptables", "br_netfilter"))
     if missing := cgroups.missing_controllers():
         mend = "boot with these cgroup controllers enabled (kernel parameter cgroup_enable=NAME)"
         found.append(Problem(f"cgroup controllers are missing: {', '.join(missing)}", mend))
     return found
+
+
+def _module(what: str, module: str) -> Problem:
+    """A part of the kernel that most distributions load only when it is asked for."""
+    return Problem(what, f"modprobe {module}", command=("modprobe", module))

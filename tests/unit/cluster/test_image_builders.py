@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hearth_cluster.errors import ClusterError
-from hearth_cluster.image_builders import Build, Buildah, installed_builder
+from hearth_cluster.image_builders import Build, Buildah, Docker, builder_for
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> "$CALLS"
@@ -75,4 +75,11 @@ def test_a_failed_build_says_why_where_the_log_is_and_leaves_nothing_behind(call
 def test_a_machine_without_a_builder_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="apt-get install buildah mmdebstrap"):
-        installed_builder(tmp_path)
+        builder_for("native", tmp_path)
+
+
+def test_docker_builds_for_kind_only_because_it_pushes_to_plain_http_on_loopback_only(
+    calls: Path, tmp_path: Path
+) -> None:
+    assert builder_for("kind", tmp_path) == Docker()
+    assert builder_for("native", tmp_path) == Buildah(tmp_path)
