@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hearth_cluster.processes import without_proxies
 
 from hearth_demo.steps import StepError
 
@@ -30,7 +31,7 @@ class Kubectl:
         """
         done = subprocess.run(
             [str(self.binary), "--namespace", self.namespace, *args],
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            env={**without_proxies(), "KUBECONFIG": str(self.kubeconfig)},
             input=stdin,
             capture_output=True,
             text=True,
@@ -63,7 +64,7 @@ class Kubectl:
         """A base URL on loopback that reaches the Service's port, for as long as the context lasts."""
         process = subprocess.Popen(
             [str(self.binary), "--namespace", self.namespace, "port-forward", f"service/{service}", f":{port}"],
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
+            env={**without_proxies(), "KUBECONFIG": str(self.kubeconfig)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
-from hearth_demo import questions, show
+from hearth_demo import kept, questions, show
+from hearth_demo.endpoint import chat
 from hearth_demo.install import ROOT
+from hearth_demo.kept import Interview
 from hearth_demo.kubectl import Kubectl, condition
-from hearth_demo.questions import Answer, Question
+from hearth_demo.questions import Question
 from hearth_demo.steps import StepError, Steps
 
 RESOURCES = Path(__file__).resolve().parents[2] / "resources"
@@ -34,15 +35,25 @@ def tell(steps: Steps, kubectl: Kubectl) -> None:
     """
     asked = questions.read_questions(HANDBOOK / "qa.jsonl")
     record = _held_out_record()
+    files = kept.digest(
+        [HANDBOOK / "qa.jsonl", DATA / "eval.jsonl", *_files(RESOURCES), *_files(HANDBOOK / "documents")]
+    )
+    base = kept.recall(kubectl, files) if kubectl.get("llmservice", SERVICE) else None
     with steps.step("The handbook becomes an index, and the base model an endpoint"):
         _upload(kubectl)
-        for file in ("10-embedder.yaml", "20-handbook.yaml", "30-assistant-base.yaml"):
-            kubectl.apply(RESOURCES / file)
+        kubectl.apply(RESOURCES / "10-embedder.yaml")
+        kubectl.apply(RESOURCES / "20-handbook.yaml")
+        if base is None:
+            kubectl.apply(RESOURCES / "30-assistant-base.yaml")
         steps.wait("index", ready(kubectl, "vectorindex", "handbook"), timeout_seconds=1200)
         steps.wait("endpoint", ready(kubectl, "llmservice", SERVICE), timeout_seconds=1200)
         show.index(steps.console, kubectl.get("vectorindex", "handbook"))
     with steps.step("The base model answers: handbook questions and one court record"):
-        base = _interview(steps.console, kubectl, asked, record)
+        if base is None:
+            base = _interview(steps.console, kubectl, asked, record)
+            kept.keep(kubectl, files, base)
+        else:
+            steps.console.print("      its answers were kept from an earlier run")
     with steps.step("The base model is fine-tuned and measured on rows it has not seen"):
         # Not earlier: on a small machine training and the engines' start would slow each other down.
         kubectl.apply(RESOURCES / "40-fine-tune.yaml")
@@ -97,8 +108,12 @@ def trained(kubectl: Kubectl) -> Callable[[], tuple[bool, str]]:
 
 def _upload(kubectl: Kubectl) -> None:
     kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kubectl.namespace}}))
-    kubectl.apply_config_map("handbook", sorted((HANDBOOK / "documents").iterdir()))
+    kubectl.apply_config_map("handbook", _files(HANDBOOK / "documents"))
     kubectl.apply_config_map("assistant-data", [DATA / "train.jsonl", DATA / "eval.jsonl"])
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 def _held_out_record() -> dict[str, Any]:
@@ -107,23 +122,18 @@ def _held_out_record() -> dict[str, Any]:
     return record
 
 
-def _interview(
-    console: Console, kubectl: Kubectl, asked: list[Question], record: dict[str, Any]
-) -> tuple[list[Answer], str]:
+def _interview(console: Console, kubectl: Kubectl, asked: list[Question], record: dict[str, Any]) -> Interview:
     with kubectl.forward(SERVICE, PORT) as url:
-        answers = [
-            questions.ask(url, SERVICE, question.text)
-            for question in track(asked, "      asking the handbook's questions", console=console, transient=True)
-        ]
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("      asking the handbook's questions", total=len(asked))
+            answers = questions.ask_all(url, SERVICE, asked, lambda: progress.advance(task))
         return answers, _extract(url, record)
 
 
 def _extract(url: str, record: dict[str, Any]) -> str:
     """The court record's JSON, asked for without retrieval."""
     body = {"model": SERVICE, "messages": record["messages"][:-1], "hearth": {"rag": False}}
-    reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120)
-    reply.raise_for_status()
-    text: str = reply.json()["choices"][0]["message"]["content"]
+    text: str = chat(url, body)["choices"][0]["message"]["content"]
     return text
 
 
