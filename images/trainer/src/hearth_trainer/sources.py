@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from hearth_trainer.config import SourceConfig
+from hearth_trainer.download import download
 from hearth_trainer.errors import BadDataError, ModelError, UnavailableError
 
 SUFFIXES = (".jsonl", ".json", ".ndjson")
@@ -28,7 +29,7 @@ def data_files(source: SourceConfig) -> list[Path]:
     Raises BadDataError where there is none, UnavailableError where a server cannot be reached.
     """
     if source.path.startswith("https://"):
-        return [_download(source)]
+        return [download(source, space())]
     root = _from_hub(source) if source.path.startswith("hf://") else Path(source.path)
     if root.is_file():
         return [root]
@@ -56,23 +57,6 @@ def _wanted(path: Path, source: SourceConfig) -> bool:
         return False
     taken = any(fnmatch.fnmatch(name, g) for g in source.include) if source.include else name.endswith(SUFFIXES)
     return taken and not any(fnmatch.fnmatch(name, g) for g in source.exclude)
-
-
-def _download(source: SourceConfig) -> Path:
-    token = os.environ.get("HF_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    target = space() / "rows.jsonl"
-    try:
-        with httpx.stream("GET", source.path, headers=headers, follow_redirects=True, timeout=60) as reply:
-            if reply.is_client_error:
-                raise BadDataError("DataNotFound", f"{source.path} answered {reply.status_code}", "correct the URL")
-            reply.raise_for_status()
-            with target.open("wb") as file:
-                for piece in reply.iter_bytes():
-                    file.write(piece)
-    except httpx.HTTPError as error:
-        raise UnavailableError("SourceUnavailable", f"{source.path}: {error or type(error).__name__}") from error
-    return target
 
 
 def _repository(uri: str) -> tuple[str, str | None]:

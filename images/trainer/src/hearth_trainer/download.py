@@ -1,0 +1,55 @@
+"""Fetches one file of rows over HTTPS."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from hearth_trainer.config import SourceConfig
+from hearth_trainer.errors import BadDataError, UnavailableError
+
+PASSING = (408, 425, 429)
+"""Refusals that another try may not meet."""
+
+
+def download(source: SourceConfig, space: Path) -> Path:
+    """The file at the source's URL, in a folder of `space` that no other URL writes to.
+
+    Raises BadDataError where the server answers no, UnavailableError where it does not answer.
+    """
+    target = target_of(source.path, space)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    token = os.environ.get("HF_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with httpx.stream("GET", source.path, headers=headers, follow_redirects=True, timeout=60) as reply:
+            _refuse(source.path, reply)
+            with target.open("wb") as file:
+                for piece in reply.iter_bytes():
+                    file.write(piece)
+    except httpx.HTTPError as error:
+        raise UnavailableError("SourceUnavailable", f"{source.path}: {error or type(error).__name__}") from error
+    return target
+
+
+def target_of(url: str, space: Path) -> Path:
+    """Where the file at `url` goes. It keeps its name: messages tell it, and its suffix says how it is read."""
+    name = re.sub(r"[^\w.-]+", "_", unquote(urlsplit(url).path.rsplit("/", 1)[-1]))[-100:].lstrip(".")
+    return space / f"rows-{hashlib.sha256(url.encode()).hexdigest()[:16]}" / (name or "rows.jsonl")
+
+
+def _refuse(url: str, reply: httpx.Response) -> None:
+    for step in (*reply.history, reply):
+        if step.url.scheme != "https":
+            raise BadDataError("DataNotFound", f"{url} redirects to {step.url}, which is not https://", "correct it")
+    if reply.is_client_error and reply.status_code not in PASSING:
+        advice = "correct the URL"
+        if reply.status_code in (401, 403):
+            advice = "name a Secret with the key token in the source's secretRef"
+        raise BadDataError("DataNotFound", f"{url} answered {reply.status_code}", advice)
+    reply.raise_for_status()

@@ -1,0 +1,91 @@
+"""Rows over HTTPS: where they go, and what a server's answers mean."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from hearth_trainer.config import SourceConfig
+from hearth_trainer.download import target_of
+from hearth_trainer.errors import TrainerError
+from hearth_trainer.sources import data_files
+
+ROWS = "https://rows.example"
+Web = dict[str, Callable[[httpx.Request], httpx.Response]]
+
+
+def source(url: str) -> SourceConfig:
+    return SourceConfig(path=url, source=url)
+
+
+def row(text: str) -> httpx.Response:
+    return httpx.Response(200, text=json.dumps({"text": text}) + "\n")
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Web:
+    """What every URL answers, and a folder for downloads that is not there yet, as on a new volume."""
+    pages: Web = {}
+    monkeypatch.setenv("HEARTH_SPACE", str(tmp_path / "data" / "downloads"))
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: pages[str(request.url)](request))
+    return pages
+
+
+def test_rows_arrive_on_a_volume_that_is_still_empty(web: Web) -> None:
+    web[f"{ROWS}/train.jsonl"] = lambda _: row("x")
+    (path,) = data_files(source(f"{ROWS}/train.jsonl"))
+    assert (path.name, path.read_text()) == ("train.jsonl", '{"text": "x"}\n')
+
+
+def test_held_out_rows_of_another_url_do_not_overwrite_those_to_learn_from(web: Web) -> None:
+    web[f"{ROWS}/rows.jsonl?part=train"] = lambda _: row("train")
+    web[f"{ROWS}/rows.jsonl?part=eval"] = lambda _: row("eval")
+    train = data_files(source(f"{ROWS}/rows.jsonl?part=train"))
+    held_out = data_files(source(f"{ROWS}/rows.jsonl?part=eval"))
+    assert "train" in train[0].read_text()
+    assert "eval" in held_out[0].read_text()
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (f"{ROWS}/a/rows.json", "rows.json"),
+        (f"{ROWS}/rows.jsonl?token=x#y", "rows.jsonl"),
+        (f"{ROWS}/Stra%C3%9Fe%20a.jsonl", "Straße_a.jsonl"),
+        (f"{ROWS}/%2e%2e%2fetc%2fpasswd", "_etc_passwd"),
+        (f"{ROWS}/..", "rows.jsonl"),
+        (ROWS, "rows.jsonl"),
+        (f"{ROWS}/{'x' * 300}.json", "x" * 95 + ".json"),
+    ],
+)
+def test_a_file_keeps_its_name_and_never_leaves_its_folder(url: str, name: str, tmp_path: Path) -> None:
+    target = target_of(url, tmp_path)
+    assert target.name == name
+    assert target.parent.parent == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, 65, "DataNotFound"),
+        (401, 65, "DataNotFound"),
+        (429, 69, "SourceUnavailable"),
+        (503, 69, "SourceUnavailable"),
+    ],
+)
+def test_what_a_server_answers_decides_whether_another_try_is_worth_it(
+    web: Web, status: int, code: int, kind: str
+) -> None:
+    web[f"{ROWS}/t.jsonl"] = lambda _: httpx.Response(status)
+    with pytest.raises(TrainerError) as caught:
+        data_files(source(f"{ROWS}/t.jsonl"))
+    assert (caught.value.exit_code, caught.value.kind) == (code, kind)
+    assert str(status) in caught.value.message
+
+
+def test_a_redirect_that_leaves_https_is_refused(web: Web) -> None:
+    web[f"{ROWS}/t.jsonl"] = lambda _: httpx.Response(302, headers={"location": "http://rows.example/t.jsonl"})
+    web["http://rows.example/t.jsonl"] = lambda _: row("x")
+    with pytest.raises(TrainerError, match="not https://"):
+        data_files(source(f"{ROWS}/t.jsonl"))
