@@ -93,6 +93,31 @@ def test_threads_of_a_pod_on_cpu_sleep_while_they_wait(count: int, policy: str |
     assert env.get("OMP_WAIT_POLICY") == policy
 
 
+def test_each_source_gets_the_token_of_its_own_secret() -> None:
+    guarded = spec(
+        model={"uri": "hf://team/model@main", "secretRef": {"name": "hub"}},
+        dataset={
+            "train": {"uri": "https://rows.example/train.jsonl", "secretRef": {"name": "rows"}},
+            "eval": {"uri": "https://open.example/eval.jsonl"},
+        },
+    )
+    config = Config.model_validate(prepare_config(guarded, 2048))
+    assert config.dataset.eval is not None
+    told = (config.model.token_env, config.dataset.train.token_env, config.dataset.eval.token_env)
+    assert told == ("HEARTH_MODEL_TOKEN", "HEARTH_TRAIN_TOKEN", None)
+    for job in (prepare_job(OWNER, guarded, "n", "trainer"), train_job(OWNER, guarded, "n", POD)):
+        env = {e["name"]: e for e in pod_of(job)["containers"][0]["env"]}
+        held = {
+            name: e["valueFrom"]["secretKeyRef"]
+            for name, e in env.items()
+            if name.endswith("_TOKEN") and "valueFrom" in e
+        }
+        assert held == {
+            "HEARTH_MODEL_TOKEN": {"name": "hub", "key": "token"},
+            "HEARTH_TRAIN_TOKEN": {"name": "rows", "key": "token"},
+        }
+
+
 def test_rows_and_model_are_mounted_read_only_and_only_the_volume_can_be_written() -> None:
     mounts = pod_of(train_job(OWNER, spec(), "court-train-1", POD))["containers"][0]["volumeMounts"]
     writable = [m["mountPath"] for m in mounts if not m.get("readOnly")]

@@ -15,8 +15,8 @@ ROWS = "https://rows.example"
 Web = dict[str, Callable[[httpx.Request], httpx.Response]]
 
 
-def source(url: str) -> SourceConfig:
-    return SourceConfig(path=url, source=url)
+def source(url: str, token_env: str | None = None) -> SourceConfig:
+    return SourceConfig(path=url, source=url, token_env=token_env)
 
 
 def row(text: str) -> httpx.Response:
@@ -89,3 +89,28 @@ def test_a_redirect_that_leaves_https_is_refused(web: Web) -> None:
     web["http://rows.example/t.jsonl"] = lambda _: row("x")
     with pytest.raises(TrainerError, match="not https://"):
         data_files(source(f"{ROWS}/t.jsonl"))
+
+
+def test_only_a_sources_own_token_is_sent_and_only_to_its_own_host(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.host, request.headers.get("authorization")))
+        if request.url.path == "/moved.jsonl":
+            return httpx.Response(302, headers={"location": "https://store.example/rows.jsonl"})
+        return row("x")
+
+    for url in (f"{ROWS}/moved.jsonl", f"{ROWS}/open.jsonl", "https://store.example/rows.jsonl"):
+        web[url] = answer
+    monkeypatch.setenv("HF_TOKEN", "of the hub")
+    monkeypatch.setenv("HEARTH_MODEL_TOKEN", "of the model")
+    monkeypatch.setenv("HEARTH_TRAIN_TOKEN", "of the rows")
+    data_files(source(f"{ROWS}/open.jsonl"))
+    data_files(source(f"{ROWS}/moved.jsonl", "HEARTH_TRAIN_TOKEN"))
+    assert asked == [("rows.example", None), ("rows.example", "Bearer of the rows"), ("store.example", None)]
+
+
+def test_a_secret_without_a_token_is_told_before_a_server_is_asked(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_TRAIN_TOKEN", "")
+    with pytest.raises(TrainerError, match="HEARTH_TRAIN_TOKEN is empty"):
+        data_files(source(f"{ROWS}/t.jsonl", "HEARTH_TRAIN_TOKEN"))

@@ -29,6 +29,8 @@ class ModelConfig(Part):
     """The URI as written by the user, for messages and lineage."""
     digest: str | None = None
     """Identity of its files."""
+    token_env: str | None = None
+    """Environment variable that holds the hub's token for the model, and for nothing else."""
 
 
 class SourceConfig(Part):
@@ -38,6 +40,8 @@ class SourceConfig(Part):
     """A file or folder, hf://dataset[@revision] or https://…"""
     source: str
     """The URI as written by the user."""
+    token_env: str | None = None
+    """Environment variable that holds the token for this source, and for no other."""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
@@ -136,6 +140,19 @@ class Config(Part):
     output: OutputConfig
     lineage: dict[str, str] = {}
     """Copied into the manifest: image, specHash and the like."""
+
+
+def secret(variable: str | None) -> str | None:
+    """The token in the named variable.
+
+    Raises BadConfigError where there is none: to ask without it would look like a source that does not exist.
+    """
+    if variable is None:
+        return None
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise BadConfigError("TokenMissing", f"{variable} is empty", "put the token under the key token of the Secret")
+    return value
 
 
 def load_config() -> Config:

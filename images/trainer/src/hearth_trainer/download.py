@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from hearth_trainer.config import SourceConfig
+from hearth_trainer.config import SourceConfig, secret
 from hearth_trainer.errors import BadDataError, UnavailableError
 
 PASSING = (408, 425, 429)
@@ -20,11 +19,13 @@ PASSING = (408, 425, 429)
 def download(source: SourceConfig, space: Path) -> Path:
     """The file at the source's URL, in a folder of `space` that no other URL writes to.
 
+    The source's token goes to the URL's own host; httpx leaves it out of a redirect to another one.
+
     Raises BadDataError where the server answers no, UnavailableError where it does not answer.
     """
     target = target_of(source.path, space)
     target.parent.mkdir(parents=True, exist_ok=True)
-    token = os.environ.get("HF_TOKEN")
+    token = secret(source.token_env)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.stream("GET", source.path, headers=headers, follow_redirects=True, timeout=60) as reply:

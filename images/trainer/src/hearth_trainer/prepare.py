@@ -16,7 +16,7 @@ def load_dataset(config: Config) -> Dataset:
 
     Raises TrainerError of the kind that fits.
     """
-    folder = model_folder(config.model.path, tokenizer_only=True)
+    folder = model_folder(config.model, tokenizer_only=True)
     tokenizer = load_row_tokenizer(folder)
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     own = int(facts.get("max_position_embeddings") or config.training.max_sequence_length)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from hearth_trainer.config import SourceConfig
+from hearth_trainer.config import ModelConfig, SourceConfig, secret
 from hearth_trainer.download import download
 from hearth_trainer.errors import BadDataError, ModelError, UnavailableError
 
@@ -66,31 +66,38 @@ def _repository(uri: str) -> tuple[str, str | None]:
 
 def _from_hub(source: SourceConfig) -> Path:
     name, revision = _repository(source.path)
-    return _snapshot(name, revision, "dataset", list(source.include) or [f"*{s}" for s in SUFFIXES])
+    patterns = list(source.include) or [f"*{s}" for s in SUFFIXES]
+    return _snapshot(name, revision, "dataset", patterns, secret(source.token_env))
 
 
-def model_folder(path: str, *, tokenizer_only: bool = False) -> Path:
+def model_folder(model: ModelConfig, *, tokenizer_only: bool = False) -> Path:
     """The folder of a model, fetched from the hub where the path says so.
 
     Raises ModelError where there is none, UnavailableError where the hub cannot be reached.
     """
-    if path.startswith("hf://"):
-        name, revision = _repository(path)
-        return _snapshot(name, revision, "model", TOKENIZER_FILES if tokenizer_only else None)
-    folder = Path(path)
+    if model.path.startswith("hf://"):
+        name, revision = _repository(model.path)
+        patterns = TOKENIZER_FILES if tokenizer_only else None
+        return _snapshot(name, revision, "model", patterns, secret(model.token_env))
+    folder = Path(model.path)
     if not (folder / "config.json").is_file():
-        raise ModelError("ModelNotFound", f"{path} holds no config.json", "correct the path in spec.model")
+        raise ModelError("ModelNotFound", f"{model.path} holds no config.json", "correct the path in spec.model")
     return folder
 
 
-def _snapshot(name: str, revision: str | None, kind: str, patterns: list[str] | None) -> Path:
+def _snapshot(name: str, revision: str | None, kind: str, patterns: list[str] | None, token: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         return Path(
             snapshot_download(
-                name, revision=revision, repo_type=kind, allow_patterns=patterns, cache_dir=space() / "hub"
+                name,
+                revision=revision,
+                repo_type=kind,
+                allow_patterns=patterns,
+                cache_dir=space() / "hub",
+                token=token,
             )
         )
     except RepositoryNotFoundError as error:

@@ -42,7 +42,7 @@ def train(config: Config, stop: StopRequest) -> dict[str, Any]:
     reporter = reporter_from_environment()
     try:
         dataset = checked_dataset(config)
-        folder = model_folder(config.model.path)
+        folder = model_folder(config.model)
         fitted = fit(config, folder, dataset.train, stop, reporter)
         stop.check()
         return finish(config, folder, dataset, fitted, stop)

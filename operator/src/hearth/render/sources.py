@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hearth.api.base import Json
 
-HUB_TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
+TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +57,9 @@ def hub_token_env(secret: str | None) -> list[Json]:
     """HF_TOKEN from the key `token` of the named Secret; nothing where no Secret is named."""
     if secret is None:
         return []
-    return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret, "key": HUB_TOKEN_KEY}}}]
+    return [token_env("HF_TOKEN", secret)]
+
+
+def token_env(variable: str, secret: str) -> Json:
+    """The variable with the key `token` of the named Secret."""
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": TOKEN_KEY}}}

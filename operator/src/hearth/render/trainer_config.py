@@ -7,7 +7,7 @@ from hearth.api.finetunejob import FineTuneJobSpec, Training
 from hearth.api.finetunejob_status import ResolvedTraining
 from hearth.api.shapes import DataSource
 from hearth.render.sources import Mount
-from hearth.render.training_job import DATA_PATH, source_mounts
+from hearth.render.training_job import DATA_PATH, source_mounts, token_variables
 
 DEFAULT_METRICS = ("Loss",)
 
@@ -50,10 +50,10 @@ def train_config(
 
 
 def _sources(spec: FineTuneJobSpec, model_digest: str | None, data_digest: str | None) -> Json:
-    mounts = source_mounts(spec)
-    dataset: Json = {"train": _source(spec.dataset.train, mounts["train"])}
+    mounts, tokens = source_mounts(spec), token_variables(spec)
+    dataset: Json = {"train": _source(spec.dataset.train, mounts["train"], tokens.get("train"))}
     if spec.dataset.eval is not None:
-        dataset["eval"] = _source(spec.dataset.eval, mounts["eval"])
+        dataset["eval"] = _source(spec.dataset.eval, mounts["eval"], tokens.get("eval"))
     if spec.dataset.eval_fraction is not None:
         dataset["evalFraction"] = decimal(spec.dataset.eval_fraction)
     if spec.dataset.format is not None:
@@ -63,12 +63,15 @@ def _sources(spec: FineTuneJobSpec, model_digest: str | None, data_digest: str |
     if data_digest is not None:
         dataset["digest"] = data_digest
     model: Json = {"path": mounts["model"].path, "source": spec.model.uri}
-    return {"model": model | ({"digest": model_digest} if model_digest else {}), "dataset": dataset}
+    model |= {"digest": model_digest} if model_digest else {}
+    model |= {"tokenEnv": tokens["model"]} if "model" in tokens else {}
+    return {"model": model, "dataset": dataset}
 
 
-def _source(source: DataSource, mounted: Mount) -> Json:
+def _source(source: DataSource, mounted: Mount, token: str | None) -> Json:
     wanted = source.model_dump(by_alias=True, exclude_none=True, include={"include", "exclude"})
-    return {"path": mounted.path, "source": source.uri, **wanted}
+    told = {"path": mounted.path, "source": source.uri, **wanted}
+    return told | ({"tokenEnv": token} if token else {})
 
 
 def _adapter(spec: FineTuneJobSpec, training: ResolvedTraining) -> Json:

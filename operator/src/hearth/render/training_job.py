@@ -19,7 +19,7 @@ from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
 from hearth.render.podoverrides import with_overrides, with_scheduling
-from hearth.render.sources import Mount, hub_token_env, mount
+from hearth.render.sources import Mount, mount, token_env
 
 DATA_PATH = "/data"
 CONFIG_PATH = "/etc/hearth"
@@ -114,10 +114,22 @@ def train_name(owner: Json, identity: Json) -> str:
     return child_name(owner["metadata"]["name"], f"train-{digest8(identity)}")
 
 
+def token_variables(spec: FineTuneJobSpec) -> dict[str, str]:
+    """The variable with each part's token (model, train, eval), where its source names a Secret.
+
+    A variable for each: what opens one host must not be sent to another.
+    """
+    return {part: f"HEARTH_{part.upper()}_TOKEN" for part in _secrets(spec)}
+
+
+def _secrets(spec: FineTuneJobSpec) -> dict[str, str]:
+    sources = {"model": spec.model, "train": spec.dataset.train, "eval": spec.dataset.eval}
+    return {part: s.secret_ref.name for part, s in sources.items() if s is not None and s.secret_ref is not None}
+
+
 def _tokens(spec: FineTuneJobSpec) -> list[Json]:
-    references = (spec.model.secret_ref, spec.dataset.train.secret_ref)
-    secret = next((r.name for r in references if r is not None), None)
-    return hub_token_env(secret)
+    secrets = _secrets(spec)
+    return [token_env(variable, secrets[part]) for part, variable in token_variables(spec).items()]
 
 
 def _volumes(owner: Json, mounts: dict[str, Mount]) -> list[Json]:
