@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import httpx
 from hearth_trainer.config import ModelConfig, SourceConfig, secret
 from hearth_trainer.download import download
 from hearth_trainer.errors import BadDataError, ModelError, UnavailableError
+from hearth_trainer.globs import chosen, hub_patterns
 
-SUFFIXES = (".jsonl", ".json", ".ndjson")
+ROWS = ("*.jsonl", "*.json", "*.ndjson")
+"""What is taken where `include` names nothing."""
 TOKENIZER_FILES = ["tokenizer*", "*.jinja", "config.json", "special_tokens_map.json"]
 SPACE = "HEARTH_SPACE"
 """Environment variable with the folder for downloads."""
@@ -44,19 +45,17 @@ def data_files(source: SourceConfig) -> list[Path]:
     if not found:
         raise BadDataError(
             "DataNotFound",
-            f"{source.source} holds no {', '.join(SUFFIXES)} file that include and exclude let through",
+            f"{source.source} holds no {', '.join(source.include or ROWS)} file that include and exclude let through",
             "point spec.dataset at JSON Lines files",
         )
     return found
 
 
 def _wanted(path: Path, source: SourceConfig) -> bool:
-    name = str(path)
     # A mounted ConfigMap keeps its real files in a hidden folder beside the links that carry their names.
     if any(part.startswith(".") for part in path.parts):
         return False
-    taken = any(fnmatch.fnmatch(name, g) for g in source.include) if source.include else name.endswith(SUFFIXES)
-    return taken and not any(fnmatch.fnmatch(name, g) for g in source.exclude)
+    return chosen(path.as_posix(), source.include or ROWS, source.exclude)
 
 
 def _repository(uri: str) -> tuple[str, str | None]:
@@ -66,7 +65,7 @@ def _repository(uri: str) -> tuple[str, str | None]:
 
 def _from_hub(source: SourceConfig) -> Path:
     name, revision = _repository(source.path)
-    patterns = list(source.include) or [f"*{s}" for s in SUFFIXES]
+    patterns = hub_patterns(source.include or ROWS)
     return _snapshot(name, revision, "dataset", patterns, secret(source.token_env))
 
 
