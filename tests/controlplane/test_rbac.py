@@ -96,6 +96,7 @@ SHOWN_ELSEWHERE: dict[Use, str] = {
             ("apps", "statefulsets"),
             ("batch", "jobs"),
             ("policy", "poddisruptionbudgets"),
+            ("networking.k8s.io", "networkpolicies"),
         ]
     },
     Use("discovery.k8s.io", "endpointslices", "create"): "an address on loopback cannot be published; tests/e2e",

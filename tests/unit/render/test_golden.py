@@ -10,6 +10,7 @@ from hearth.api.base import Json
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.shapes import Accelerator
 from hearth.render.gateway import Index, gateway_config, gateway_config_map, gateway_deployment
+from hearth.render.network_policy import engine_behind_gateway
 from hearth.render.vllm import EngineChoice, disruption_budget, engine_deployment, service
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -100,6 +101,7 @@ def rag_gateway() -> list[Json]:
         gateway_config_map(OWNER, config),
         gateway_deployment(OWNER, wanted, "registry/gateway@sha256:0", config),
         service(OWNER, "court", "gateway"),
+        engine_behind_gateway(OWNER),
     ]
 
 

@@ -50,13 +50,14 @@ REPLICA_SET = Resource("apps", "v1", "ReplicaSet", "replicasets")
 STATEFUL_SET = Resource("apps", "v1", "StatefulSet", "statefulsets")
 JOB = Resource("batch", "v1", "Job", "jobs")
 DISRUPTION_BUDGET = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 STORAGE_CLASS = Resource("storage.k8s.io", "v1", "StorageClass", "storageclasses", namespaced=False)
 LEASE = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 EVENT = Resource("events.k8s.io", "v1", "Event", "events")
 ENDPOINT_SLICE = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 TOKEN_REVIEW = Resource("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", namespaced=False)
 
-APPLIED = (CONFIG_MAP, SERVICE, CLAIM, DEPLOYMENT, STATEFUL_SET, JOB, DISRUPTION_BUDGET)
+APPLIED = (CONFIG_MAP, SERVICE, CLAIM, DEPLOYMENT, STATEFUL_SET, JOB, DISRUPTION_BUDGET, NETWORK_POLICY)
 """Kinds that plans may apply as children: watched in full, by the managed-by label."""
 
 FOLLOWED = (REPLICA_SET, POD)

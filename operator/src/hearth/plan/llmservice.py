@@ -25,6 +25,7 @@ from hearth.render.gateway import (
     has_gateway,
 )
 from hearth.render.labels import COMPONENT
+from hearth.render.network_policy import engine_behind_gateway
 from hearth.render.vllm import (
     EngineChoice,
     disruption_budget,
@@ -197,7 +198,7 @@ def _direct(world: World) -> list[Json]:
 
 
 def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: IndexState | None) -> list[Json]:
-    """Engine Service, ConfigMap, Deployment, budget and client Service.
+    """Engine Service, ConfigMap, Deployment, budget and client Service; with keys, a policy that closes the engine.
 
     Without its index a RAG service gets no gateway yet: it would answer from the model's memory what it was made to
     answer from documents. A gateway that is there goes on as it is.
@@ -220,13 +221,14 @@ def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: In
         gateway_deployment(world.owner, spec, world.settings.images.gateway, config),
         disruption_budget(world.owner, "gateway"),
         service(world.owner, name, "gateway"),
+        *([engine_behind_gateway(world.owner)] if "keysDirectory" in config else []),
     ]
 
 
 def _leftovers(world: World, objects: list[Json], *, complete: bool) -> list[Action]:
     """Children that the spec has no more use for: a gateway whose keys were taken away. Jobs go by themselves."""
     wanted = {(o["kind"], o["metadata"]["name"]) for o in objects}
-    ours = ("Deployment", "Service", "ConfigMap", "PodDisruptionBudget")
+    ours = ("Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "NetworkPolicy")
     spare = [c for c in world.children if c["kind"] in ours and (c["kind"], c["metadata"]["name"]) not in wanted]
     return [_delete(c) for c in spare] if complete else []
 

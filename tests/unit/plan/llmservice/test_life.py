@@ -89,6 +89,10 @@ def test_keys_put_a_gateway_before_an_embedder_and_its_removal_takes_it_away(emb
     embed.edit(access={"apiKeysSecretRef": {"name": "keys"}})
     embed.reconcile()
     assert ("Deployment", "court-gateway") in embed.children
+    closed = embed.children[("NetworkPolicy", "court-engine")]["spec"]
+    assert closed["podSelector"]["matchLabels"]["hearth.dev/component"] == "engine"
+    (allowed,) = closed["ingress"]
+    assert [f["podSelector"]["matchLabels"]["hearth.dev/component"] for f in allowed["from"]] == ["gateway"]
     embed.edit(access=None)
     embed.reconcile()
     names = {name for kind, name in embed.children if kind != "ConfigMap"}
