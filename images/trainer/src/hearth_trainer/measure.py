@@ -64,7 +64,8 @@ def loss(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], s
     for chosen in batches(rows, LOSS_BATCH, texts):
         stop.check()
         encoded = _padded(tokenizer, [texts.texts(rows[i])[1] for i in chosen], model.device)
-        targets = [texts.length(rows[i]).target for i in chosen]
+        # Nothing stands before the first token of a row without a prompt: no model predicts it.
+        targets = [min(n.target, n.total - 1) for n in (texts.length(rows[i]) for i in chosen)]
         # Targets stand at the right end, so only the last positions need the wide output layer.
         keep = min(max(targets) + 1, encoded["input_ids"].shape[1])
         with torch.inference_mode():
@@ -72,7 +73,7 @@ def loss(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], s
         wanted = encoded["input_ids"][:, -keep:][:, 1:]
         losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, reduction="none")
         for at, length in enumerate(targets):
-            tail = losses[at, -min(length, keep - 1) :]
+            tail = losses[at, max(keep - 1 - length, 0) :]
             total, count = total + float(tail.sum()), count + tail.numel()
     return total / max(count, 1)
 
