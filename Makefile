@@ -8,7 +8,7 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
-.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-e2e test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-e2e test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,24 @@ test-controlplane: setup ## tests against a real kube-apiserver and scheduler (s
 
 test-fast: lint test-unit test-controlplane ## lint, unit, property and control-plane tests
 
-test-e2e: setup preflight-native ## tests on a real node with real engines (root on Linux; the first time builds images)
+# The trainer's locked libraries on torch without NVIDIA's, as in the local images (binutils write the stubs).
+TRAINING := .cache/training
+EXPORT := $(UV) export --quiet --frozen --no-header --no-emit-workspace
+
+$(TRAINING)/ready: uv.lock images/trainer/pyproject.toml images/local/torch/requirements.txt images/local/torch/cpu_only.py | setup
+	@command -v readelf as ld > /dev/null || { echo "readelf, as and ld are missing: apt-get install binutils"; exit 1; }
+	$(UV) venv --quiet --clear --python 3.11 $(TRAINING)
+	$(EXPORT) --no-dev --package hearth-trainer --extra train --prune torch -o $(TRAINING)/trainer.txt
+	$(EXPORT) --only-group dev -o $(TRAINING)/dev.txt
+	export VIRTUAL_ENV=$(TRAINING) && for list in images/local/torch/requirements.txt $(TRAINING)/trainer.txt $(TRAINING)/dev.txt; do \
+	  $(UV) pip install --quiet --no-deps --require-hashes -r $$list || exit 1; done
+	$(TRAINING)/bin/python images/local/torch/cpu_only.py $(TRAINING)/lib/python3.11/site-packages
+	touch $@
+
+test-training: $(TRAINING)/ready ## the trainer's own libraries and a tiny model (half a minute; the first time installs torch)
+	PYTHONPATH=images/trainer/src:tests/training HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest tests/training
+
+test-e2e: setup preflight-native test-training ## tests on a real node with real engines (root on Linux; the first time builds images)
 	$(RUN) --group engines pytest tests/engines tests/e2e
 
 preflight: setup ## say what this machine lacks for a node; root on Debian installs it

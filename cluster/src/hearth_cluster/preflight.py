@@ -27,7 +27,12 @@ NODE_PACKAGES: dict[str, tuple[str, ...]] = {
     "xfsprogs": ("mkfs.xfs", "xfs_growfs"),
     "containernetworking-plugins": (),
 }
-IMAGE_PACKAGES: dict[str, tuple[str, ...]] = {"buildah": ("buildah",), "mmdebstrap": ("mmdebstrap",)}
+IMAGE_PACKAGES: dict[str, tuple[str, ...]] = {
+    "buildah": ("buildah",),
+    "mmdebstrap": ("mmdebstrap",),
+    # For the tests of training, which take torch apart as the local images do.
+    "binutils": ("readelf", "as", "ld"),
+}
 
 _CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
 _CNI_PLUGINS = ("bridge", "host-local", "portmap", "loopback")
