@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadConfigError
+from hearth_trainer.fit import load_model
 from hearth_trainer.manifest import Artifact, publish
-from hearth_trainer.rows import Row
-from hearth_trainer.tokens import RowTokenizer
+from hearth_trainer.parity import Parity, relative_difference
 
-PARITY_ROWS = 4
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+SAVED_LIMIT = 1e-3
+"""How far the written model's logits may be from those of the same weights in memory: the order of additions may differ
+with the memory's layout, nothing else."""
 
 
-def last_logits(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row]) -> Any:
-    """Logits after the prompts of a few rows (after the text, for rows without a prompt), in float32."""
-    tokenizer.padding_side = "left"
-    prompts = [texts.texts(r)[0] or texts.texts(r)[1] for r in rows[:PARITY_ROWS]]
-    encoded = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-    model.eval()
-    with torch.inference_mode():
-        return model(**encoded, logits_to_keep=1, use_cache=False).logits.float()
-
-
-def relative_difference(before: Any, after: Any) -> float:
-    """How far `after` is from `before`, as a share of the size of `before`."""
-    return float((after - before).norm() / before.norm().clamp_min(1e-12))
-
-
-def merged(
-    base: Any, checkpoint: Path, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], limit: float
-) -> tuple[Any, float]:
-    """The base with the adapter merged into it, and how much its logits moved by merging.
+def merged(base: Any, checkpoint: Path, parity: Parity) -> Any:
+    """The base with the adapter merged into it.
 
     `base` must hold full-precision weights: merging into quantized ones loses a fifth of the signal. Raises
-    BadConfigError where the difference is above `limit`.
+    BadConfigError where merging moves the logits too far.
     """
-    adapted = PeftModel.from_pretrained(base, str(checkpoint))
-    before = last_logits(adapted, tokenizer, texts, rows)
-    whole = adapted.merge_and_unload(safe_merge=True)
-    moved = relative_difference(before, last_logits(whole, tokenizer, texts, rows))
-    if moved > limit:
-        raise BadConfigError(
-            "MergeChangedModel",
-            f"merging moved the logits by {moved:.4f}, more than {limit:g}; the checkpoint is kept",
-            "serve the adapter (spec.output.merge: false), or raise spec.output.parity.maxLogitDifference",
-        )
-    return whole, moved
+    beside = adapted(base, checkpoint)
+    parity.expect(beside)
+    whole = beside.merge_and_unload(safe_merge=True)
+    parity.require(parity.said_by(whole), "merging")
+    return whole
 
 
 def adapted(base: Any, checkpoint: Path) -> Any:
@@ -83,10 +60,37 @@ def publish_adapter(config: Config, checkpoint: Path, tokenizer: Any, lineage: d
     return publish(draft, root, "Adapter", _base(config), lineage)
 
 
-def publish_merged(config: Config, model: Any, tokenizer: Any, dtype: Any, lineage: dict[str, Any]) -> Artifact:
-    """The whole model in the type that the base is stored in, and the tokenizer."""
+def publish_merged(
+    config: Config, model: Any, tokenizer: Any, dtypes: tuple[Any, Any], parity: Parity, lineage: dict[str, Any]
+) -> tuple[Artifact, float]:
+    """The whole model and the tokenizer, and how far its logits are from those of the base with the adapter.
+
+    `dtypes`: the type that the base is stored in, and the one for merging. What was written is read again before it is
+    published; `model` holds nothing afterwards. Raises BadConfigError where the written model says something else.
+    """
     root = Path(config.output.path)
     draft = _draft(root, "Merged")
-    model.to(dtype).save_pretrained(draft)
-    tokenizer.save_pretrained(draft)
-    return publish(draft, root, "Merged", _base(config), lineage)
+    stored, full = dtypes
+    try:
+        model.to(stored).save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        moved = _read_again(draft, model.to(full), parity)
+    except BadConfigError:
+        shutil.rmtree(draft)
+        raise
+    return publish(draft, root, "Merged", _base(config), lineage), moved
+
+
+def _read_again(draft: Path, model: Any, parity: Parity) -> float:
+    """How far the written model is from the base with the adapter; `model` has the same weights, still in memory."""
+    device, dtype, in_memory = model.device, model.dtype, parity.said_by(model)
+    model.to("meta")  # frees its weights: two whole models would be more than the memory plan counts on
+    written = parity.said_by(load_model(draft, dtype).to(device))
+    differs = relative_difference(in_memory, written)
+    if not differs <= SAVED_LIMIT:
+        raise BadConfigError(
+            "WrittenModelDiffers",
+            f"the logits of the written model differ by {differs:.4f} from those of the merged one: not published",
+            "serve the adapter (spec.output.merge: false)",
+        )
+    return parity.require(written, "merging and storing")

@@ -21,6 +21,7 @@ from hearth_trainer.gate import judge
 from hearth_trainer.lint import Dataset
 from hearth_trainer.manifest import Artifact
 from hearth_trainer.measure import measure
+from hearth_trainer.parity import Parity
 from hearth_trainer.prepare import load_dataset
 from hearth_trainer.progress import reporter_from_environment
 from hearth_trainer.sources import model_folder
@@ -102,18 +103,19 @@ def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop:
     base = base.to(full)  # loses nothing: the measured type is as stored, or this one
     log.info("base: %s", scores["base"])
     lineage, moved = lineage_of(config, dataset), None
+    parity = Parity(tokenizer, texts, dataset.held_out or dataset.train, config.output.max_logit_difference)
     if config.output.merge:
-        samples = dataset.held_out or dataset.train
-        limit = config.output.max_logit_difference
-        tuned, moved = export.merged(base, fitted.checkpoint, tokenizer, texts, samples, limit)
+        tuned = export.merged(base, fitted.checkpoint, parity)
     else:
         tuned = export.adapted(base, fitted.checkpoint)
     scores["tuned"] = measure(tuned.to(measured), tokenizer, texts, *wanted)
     log.info("tuned: %s", scores["tuned"])
     with stop.deferred():
-        published = [export.publish_adapter(config, fitted.checkpoint, tokenizer, lineage)]
+        published = []
         if config.output.merge:
-            published.append(export.publish_merged(config, tuned, tokenizer, stored, lineage))
+            whole, moved = export.publish_merged(config, tuned, tokenizer, (stored, full), parity, lineage)
+            published.append(whole)
+        published.insert(0, export.publish_adapter(config, fitted.checkpoint, tokenizer, lineage))
     return result_of(config, fitted, scores, published, moved, lineage)
 
 
