@@ -159,7 +159,6 @@ class Builder:
         self._ledger.record(build)
         pairs = [(e, dimensions[e.field]) for e in self._asked.embeddings]
         create(self._engine.client, name, pairs, self._sparse, self._kind, index_params(self._kind, chunks))
-        self._engine.load(name)
         return build
 
     def _vectors(self, batch: Sequence[Chunk], others: Sequence[Build]) -> dict[str, list[Vector]]:
@@ -184,12 +183,17 @@ class Builder:
         return [held[c.digest] for c in batch]
 
     def _retire(self, active: str) -> tuple[str, ...]:
+        """Drops what is not kept, and takes what is kept out of the engine's memory; a later run loads it if it must."""
         builds = self._ledger.builds(self._asked.alias, self._asked.owner)
+        unwanted = retired(builds, active, self._asked.keep_builds)
         dropped: list[str] = []
-        for build in retired(builds, active, self._asked.keep_builds):
+        for build in unwanted:
             if self._engine.drop(build.collection):
                 self._ledger.forget(build.collection)
                 dropped.append(build.collection)
+        for build in builds:
+            if build.collection != active and build not in unwanted:
+                self._engine.release(build.collection)
         return tuple(dropped)
 
 

@@ -148,10 +148,14 @@ class Engine:
                     raise UnavailableError(f"loading {collection}: Milvus answers: {told_by(error)}") from error
                 time.sleep(0.5)
 
+    def release(self, collection: str) -> None:
+        """Takes the collection out of memory; it stays on disk."""
+        with engine_errors(f"releasing {collection}"):
+            self.client.release_collection(collection)
+
     def reload(self, collection: str) -> None:
         """Loads the collection anew, so that sealed segments are served with their index."""
-        with engine_errors(f"loading {collection} anew"):
-            self.client.release_collection(collection)
+        self.release(collection)
         self.load(collection)
 
     def insert(self, collection: str, rows: Sequence[Row]) -> None:
