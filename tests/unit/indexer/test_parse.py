@@ -6,6 +6,7 @@ import io
 import time
 
 import pytest
+from hearth_indexer import parse
 from hearth_indexer.documents import Document, RawDocument, Section, Skipped, UnreadableError
 from hearth_indexer.isolation import in_own_process
 from hearth_indexer.parse import parse_all
@@ -127,6 +128,11 @@ def blank_pdf(pages: int, password: str = "") -> bytes:
         ("a.md", b"", "holds no text"),
         ("a.md", b"\xff\x00\x41", "is no utf-8 text"),
         ("a.txt", b"a\x00b", "is binary"),
+        ("a.html", b'<meta charset="undefined"><p>x', "declares undefined"),
+        ("a.html", b'<meta charset="punycode"><p>x', "declares punycode"),
+        ("a.html", b'<meta charset="hex"><p>x', "is no hex text"),
+        ("a.html", b'<meta charset="klingon"><p>x', "is no klingon text"),
+        ("a.html", b"<div>" * 1500 + b"x", "is nested too deeply"),
         ("a.pdf", b"%PDF-1.7 broken", "is no readable PDF"),
         ("a.pdf", b"", "is no readable PDF"),
         ("a.pdf", blank_pdf(1), "scanned pages"),
@@ -140,6 +146,22 @@ def test_a_bad_file_is_skipped_and_the_next_one_is_read(name: str, content: byte
     assert bad.uri == "u/1"
     assert reason in bad.reason
     assert good == Document("u/2", "b", (Section((), "fine"),))
+
+
+def test_a_large_text_that_takes_too_long_to_read_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parse, "READ_SECONDS", 0.2)
+    row = "|x" * 3000 + "\n"
+    table = ("|a" * 3000 + "\n" + "|-" * 3000 + "\n" + row * 60).encode()
+    slow, good = parse_all([RawDocument("u/1", "a.md", table), RawDocument("u/2", "b.txt", b"fine")], 10)
+
+    assert slow == Skipped("u/1", "takes longer than 0 s to read")
+    assert good == Document("u/2", "b", (Section((), "fine"),))
+
+
+def test_a_large_text_is_read_like_a_small_one() -> None:
+    (found,) = parse_all([RawDocument("u", "a.md", b"# A\n\n" + b"word " * 80_000)], 10)
+
+    assert found == Document("u", "A", (Section((), ("word " * 80_000).strip()),))
 
 
 def test_pages_beyond_the_budget_are_left_out_and_told() -> None:

@@ -183,7 +183,7 @@ class Builder:
         return [held[c.digest] for c in batch]
 
     def _retire(self, active: str) -> tuple[str, ...]:
-        """Drops what is not kept, and takes what is kept out of the engine's memory; a later run loads it if it must."""
+        """Drops what is not kept, and takes what is kept out of memory; a run that reuses its vectors loads it."""
         builds = self._ledger.builds(self._asked.alias, self._asked.owner)
         unwanted = retired(builds, active, self._asked.keep_builds)
         dropped: list[str] = []

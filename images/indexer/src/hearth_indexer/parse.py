@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
@@ -12,6 +13,8 @@ from hearth_indexer.parse_html import parse_html
 from hearth_indexer.parse_markdown import parse_markdown
 from hearth_indexer.parse_pdf import parse_pdf
 
+TextParser = Callable[[str], tuple[str, tuple[Section, ...]]]
+
 SUFFIXES = {
     ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html",
     ".txt": "text", ".text": "text", ".pdf": "pdf",
@@ -21,9 +24,16 @@ MEDIA_TYPES = {
     "text/plain": "text", "application/pdf": "pdf",
 }  # fmt: skip
 
-PDF_SECONDS = 120.0
-PDF_MEMORY = 2 * 2**30
-"""What reading one PDF may take on top of what the indexer already uses."""
+READ_SECONDS = 120.0
+READ_MEMORY = 2 * 2**30
+"""What reading one PDF or one large text may take on top of what the indexer already uses."""
+
+LARGE_TEXT = 64 * 2**10
+"""Characters above which a text is read in a process of its own. A fork takes 15 ms; what takes a parser quadratic time
+(10,000 nested elements, a table of thousands of columns) takes a second below it and hours far above."""
+
+NO_TEXT_ENCODINGS = frozenset({"undefined", "idna", "punycode", "unicode_escape", "raw_unicode_escape"})
+"""Codecs that Python finds by name and no document is written in: some always fail, some take quadratic time."""
 
 
 def parse_all(found: Iterable[RawDocument | Skipped], max_pages: int) -> Iterator[Document | Skipped]:
@@ -52,15 +62,25 @@ def parse(raw: RawDocument, max_pages: int) -> Iterator[Document | Skipped]:
         raise UnreadableError(f"unknown type {raw.name!r}: expected {expected}")
     stem = PurePosixPath(raw.name).stem
     if kind == "pdf":
-        title, sections, pages = in_own_process(parse_pdf, (raw.content, max_pages), PDF_SECONDS, PDF_MEMORY)
+        title, sections, pages = in_own_process(parse_pdf, (raw.content, max_pages), READ_SECONDS, READ_MEMORY)
         if pages > max_pages:
             yield Skipped(raw.uri, f"pages {max_pages + 1} to {pages}: parsing.maxPages is {max_pages}")
     else:
-        title, sections = _TEXT_PARSERS[kind](decoded(raw.content))
+        title, sections = _read_text(_TEXT_PARSERS[kind], decoded(raw.content))
     if not sections:
         hint = ": scanned pages hold pictures, and there is no text recognition" if kind == "pdf" else ""
         raise UnreadableError(f"holds no text{hint}")
     yield Document(raw.uri, title or stem, sections)
+
+
+def _read_text(parser: TextParser, text: str) -> tuple[str, tuple[Section, ...]]:
+    if len(text) > LARGE_TEXT:
+        title, sections = in_own_process(parser, (text,), READ_SECONDS, READ_MEMORY)
+        return title, sections
+    try:
+        return parser(text)
+    except RecursionError as error:
+        raise UnreadableError("is nested too deeply") from error
 
 
 def parse_text(text: str) -> tuple[str, tuple[Section, ...]]:
@@ -69,7 +89,7 @@ def parse_text(text: str) -> tuple[str, tuple[Section, ...]]:
     return "", (Section((), stripped),) if stripped else ()
 
 
-_TEXT_PARSERS: dict[str, Callable[[str], tuple[str, tuple[Section, ...]]]] = {
+_TEXT_PARSERS: dict[str, TextParser] = {
     "markdown": parse_markdown,
     "html": parse_html,
     "text": parse_text,
@@ -87,8 +107,10 @@ def decoded(content: bytes) -> str:
         if content.startswith(mark):
             encoding = marked
     try:
+        if codecs.lookup(encoding).name.replace("-", "_") in NO_TEXT_ENCODINGS:
+            raise UnreadableError(f"declares {encoding}, which is no character set of documents")
         text = content.decode(encoding)
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         raise UnreadableError(f"is no {encoding} text: {error}") from error
     if "\x00" in text:
         raise UnreadableError("is binary, not text")
