@@ -1,7 +1,8 @@
 """Rows over HTTPS: where they go, and what a server's answers mean."""
 
+import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -82,6 +83,26 @@ def test_what_a_server_answers_decides_whether_another_try_is_worth_it(
         data_files(source(f"{ROWS}/t.jsonl"))
     assert (caught.value.exit_code, caught.value.kind) == (code, kind)
     assert str(status) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"), [("HEARTH_SPACE", "checkpoints.storage.size"), ("OTHER", "on the node")]
+)
+def test_rows_that_find_no_room_are_not_tried_again(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, advice: str
+) -> None:
+    class Full(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"{}"
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.delenv("HEARTH_SPACE")
+    monkeypatch.setenv(variable, str(tmp_path))
+    web[f"{ROWS}/t.jsonl"] = lambda _: httpx.Response(200, stream=Full())
+    with pytest.raises(TrainerError) as caught:
+        data_files(source(f"{ROWS}/t.jsonl"))
+    assert (caught.value.exit_code, caught.value.kind) == (73, "DiskFull")
+    assert advice in caught.value.suggestion
 
 
 def test_a_redirect_that_leaves_https_is_refused(web: Web) -> None:

@@ -11,6 +11,7 @@ import httpx
 
 from hearth_trainer.config import SourceConfig, secret
 from hearth_trainer.errors import BadDataError, UnavailableError
+from hearth_trainer.space import room_for
 
 PASSING = (408, 425, 429)
 """Refusals that another try may not meet."""
@@ -24,15 +25,16 @@ def download(source: SourceConfig, space: Path) -> Path:
     Raises BadDataError where the server answers no, UnavailableError where it does not answer.
     """
     target = target_of(source.path, space)
-    target.parent.mkdir(parents=True, exist_ok=True)
     token = secret(source.token_env)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.stream("GET", source.path, headers=headers, follow_redirects=True, timeout=60) as reply:
             _refuse(source.path, reply)
-            with target.open("wb") as file:
-                for piece in reply.iter_bytes():
-                    file.write(piece)
+            with room_for(source.path, space):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    for piece in reply.iter_bytes():
+                        file.write(piece)
     except httpx.HTTPError as error:
         raise UnavailableError("SourceUnavailable", f"{source.path}: {error or type(error).__name__}") from error
     return target

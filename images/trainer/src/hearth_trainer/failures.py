@@ -16,9 +16,8 @@ def recognise(error: BaseException, volume: Path) -> TrainerError | None:
     """The outcome that an exception stands for, or None for a bug that should be seen as one."""
     if isinstance(error, TrainerError):
         return error
-    chain = _chain(error)
-    text = " ".join(str(e) for e in chain)
-    if _is_disk_full(chain, text, volume):
+    text = _text(error)
+    if is_disk_full(error, volume):
         free = shutil.disk_usage(volume).free / 2**20
         return DiskFullError(
             "DiskFull",
@@ -43,9 +42,15 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _is_disk_full(chain: list[BaseException], text: str, volume: Path) -> bool:
-    if any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in chain):
+def _text(error: BaseException) -> str:
+    return " ".join(str(e) for e in _chain(error))
+
+
+def is_disk_full(error: BaseException, volume: Path) -> bool:
+    """Whether something could not be written to the volume for want of room."""
+    if any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in _chain(error)):
         return True
+    text = _text(error)
     if "No space left on device" in text or "os error 28" in text:
         return True
     # torch.save says only that a write failed.
