@@ -67,6 +67,16 @@ def test_a_heading_longer_than_half_a_chunk_is_cut_from_the_front() -> None:
     assert made[0].content == "Sick leave\nCall before nine."
 
 
+def test_names_are_stored_as_far_as_the_engine_holds_them_which_counts_bytes() -> None:
+    long = Document(f"pvc://docs/{'é' * 900}.md", "字" * 500, (Section(("ü" * 600,), "Fünf."),))
+    (made,) = chunks(long, Chunking(splitter="Markdown", size=64, overlap=0), WordCounter())
+
+    assert made.document == f"pvc://docs/{'é' * 506}", "11 bytes, then two for each é"
+    assert made.title == "字" * 341
+    assert made.heading == "字" * 341
+    assert made.content == f"{'字' * 500} > {'ü' * 600}\nFünf.", "what is embedded is not cut"
+
+
 def test_the_same_text_at_the_same_place_keeps_its_identity() -> None:
     asked = Chunking(splitter="Markdown", size=64, overlap=0)
     first, again = (list(chunks(TRAVEL, asked, WordCounter())) for _ in range(2))

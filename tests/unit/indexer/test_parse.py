@@ -148,6 +148,14 @@ def test_a_bad_file_is_skipped_and_the_next_one_is_read(name: str, content: byte
     assert good == Document("u/2", "b", (Section((), "fine"),))
 
 
+def test_what_utf8_cannot_say_is_replaced_in_names_and_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of a file name that is no UTF-8, and of a PDF: pypdf gives out what a broken font says.
+    monkeypatch.setattr(parse, "in_own_process", lambda *_: ("A\ud800", (Section(("B\udfff",), "c\ud800d", 1),), 1))
+    found = list(parse_all([RawDocument("u/\udce9.pdf", "\udce9.pdf", b""), Skipped("u/\udce9", "large")], 1))
+
+    assert found == [Document("u/?.pdf", "A?", (Section(("B?",), "c?d", 1),)), Skipped("u/?", "large")]
+
+
 def test_a_large_text_that_takes_too_long_to_read_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parse, "READ_SECONDS", 0.2)
     row = "|x" * 3000 + "\n"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from hearth_indexer.chunk import Chunk
+from hearth_indexer.documents import clipped
 from hearth_indexer.embed import Embedder, Vector
 from hearth_indexer.engine import Engine
 from hearth_indexer.ledger import Build, Ledger, now_ms, retired
@@ -212,9 +213,4 @@ def _row(chunk: Chunk, vectors: dict[str, Vector]) -> dict[str, object]:
     facts = {
         field: getattr(chunk, field) for field in ("id", "document", "title", "heading", "position", "page", "digest")
     }
-    return facts | {"text": clipped(chunk.text), "content": clipped(chunk.content)} | vectors
-
-
-def clipped(text: str) -> str:
-    """The text cut to what a VARCHAR holds, which is counted in bytes."""
-    return text.encode()[:TEXT_BYTES].decode(errors="ignore")
+    return facts | {"text": clipped(chunk.text, TEXT_BYTES), "content": clipped(chunk.content, TEXT_BYTES)} | vectors

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hearth_indexer.documents import Document, Section
+from hearth_indexer.documents import Document, Section, clipped
 from hearth_indexer.outcome import BadConfigurationError
 from hearth_indexer.settings import Chunking
 from hearth_indexer.split import Piece, pieces, windows
@@ -14,6 +14,8 @@ from hearth_indexer.tokens import TokenCounter
 
 DEFAULT_SIZE = 512
 BREADCRUMB = " > "
+NAME_BYTES = 1024
+"""Longest URI, title and chain of headings that is stored. Milvus counts the bytes of a VARCHAR, not its characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,9 @@ def _chunk(document: Document, section: Section, text: str, position: int, crumb
     content = f"{crumb}\n{text}" if crumb else text
     return Chunk(
         id=_sha256(f"{document.uri}\0{position}\0{content}"),
-        document=document.uri[:1024],
-        title=document.title[:1024],
-        heading=breadcrumb(document.title, section)[:1024],
+        document=clipped(document.uri, NAME_BYTES),
+        title=clipped(document.title, NAME_BYTES),
+        heading=clipped(breadcrumb(document.title, section), NAME_BYTES),
         text=text,
         content=content,
         position=position,

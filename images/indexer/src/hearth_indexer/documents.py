@@ -45,3 +45,13 @@ class Skipped:
 
 class UnreadableError(Exception):
     """This document cannot be read; the others can."""
+
+
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair: file names and PDFs hold such, UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def clipped(text: str, limit: int) -> str:
+    """The beginning of the text that takes at most `limit` bytes of UTF-8, cut between characters."""
+    return text.encode("utf-8")[:limit].decode("utf-8", "ignore")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from hearth_indexer.documents import Document, RawDocument, Section, Skipped, UnreadableError
+from hearth_indexer.documents import Document, RawDocument, Section, Skipped, UnreadableError, encodable
 from hearth_indexer.isolation import in_own_process
 from hearth_indexer.parse_html import parse_html
 from hearth_indexer.parse_markdown import parse_markdown
@@ -41,7 +42,8 @@ def parse_all(found: Iterable[RawDocument | Skipped], max_pages: int) -> Iterato
 
     A document that cannot be read never ends the run.
     """
-    for raw in found:
+    for named in found:
+        raw = replace(named, uri=encodable(named.uri))
         if isinstance(raw, Skipped):
             yield raw
             continue
@@ -70,7 +72,11 @@ def parse(raw: RawDocument, max_pages: int) -> Iterator[Document | Skipped]:
     if not sections:
         hint = ": scanned pages hold pictures, and there is no text recognition" if kind == "pdf" else ""
         raise UnreadableError(f"holds no text{hint}")
-    yield Document(raw.uri, title or stem, sections)
+    yield Document(raw.uri, encodable(title or stem), tuple(_encodable(s) for s in sections))
+
+
+def _encodable(section: Section) -> Section:
+    return Section(tuple(encodable(h) for h in section.headings), encodable(section.text), section.page)
 
 
 def _read_text(parser: TextParser, text: str) -> tuple[str, tuple[Section, ...]]:

@@ -16,6 +16,7 @@ from pymilvus import (
     RRFRanker,
 )
 
+from hearth_indexer.chunk import NAME_BYTES
 from hearth_indexer.engine import engine_errors
 from hearth_indexer.settings import Embedding, IndexType
 
@@ -93,7 +94,12 @@ def _create(
 
 def _add_text_fields(schema: CollectionSchema, analyzed: bool) -> None:
     schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
-    for name, length in (("document", 1024), ("title", 1024), ("heading", 1024), ("text", TEXT_BYTES)):
+    for name, length in (
+        ("document", NAME_BYTES),
+        ("title", NAME_BYTES),
+        ("heading", NAME_BYTES),
+        ("text", TEXT_BYTES),
+    ):
         schema.add_field(name, DataType.VARCHAR, max_length=length)
     extra = {"enable_analyzer": True} if analyzed else {}
     schema.add_field("content", DataType.VARCHAR, max_length=TEXT_BYTES, **extra)
