@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hearth_gateway.config import RagConfig
+from hearth_gateway.milvus import MilvusRetriever
 from indexer_runs import Indexer, write_document
 from milvus_server import RunningEngine
 from word_embedder import word_embedder
@@ -80,6 +82,26 @@ def test_a_search_finds_the_passage_with_its_heading(served: Served) -> None:
     assert "pvc://library/doc-07.md" in [hit["entity"]["document"] for hit in hits]
     assert hits[0]["entity"]["heading"].startswith("Document ")
     assert hits[0]["entity"]["text"].startswith("Rule ")
+
+
+@pytest.mark.parametrize("candidates", [10, 200])
+async def test_a_gateway_finds_passages_with_the_parameters_that_were_measured(served: Served, candidates: int) -> None:
+    retrieval = "Hybrid" if "Hybrid" in served.result["capabilities"] else "Dense"
+    config = {
+        "index": "handbook",
+        "milvus": {"uri": served.engine.uri, "collection": "handbook"},
+        "embedding": {"url": served.index.embedder.url, "model": "words", "field": "dense_text"},
+        "search": served.result["index"]["search"],
+        "candidates": candidates,
+        "retrieval": retrieval,
+    }
+    retriever = MilvusRetriever(RagConfig.model_validate(config))
+    found = await retriever.find("Document 7 > Part 2 Rule 7-2")
+    await retriever.close()
+
+    assert served.result["index"]["search"] == {"ef": 64}
+    assert "pvc://library/doc-07.md" in [p.document for p in found.passages]
+    assert len(found.passages) == 5
 
 
 def test_more_than_the_engine_can_do_is_refused_and_the_running_index_stays(served: Served) -> None:

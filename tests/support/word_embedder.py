@@ -47,8 +47,9 @@ class WordEmbedder:
             return self.failures.pop(0), {"error": "not now"}
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             return 503, {"error": "gone"}
-        self.asked += body["input"]
-        data = [{"index": i, "embedding": self.vector(text)} for i, text in enumerate(body["input"])]
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        self.asked += texts
+        data = [{"index": i, "embedding": self.vector(text)} for i, text in enumerate(texts)]
         return 200, {"data": data}
 
 

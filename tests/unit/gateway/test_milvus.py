@@ -108,3 +108,23 @@ async def test_an_engine_that_does_not_answer_in_time_is_told(fault: Exception) 
         await asked.find("Q?")
     assert refused.value.status == 503
     assert asked._milvus is None, "the next question opens a new connection"
+
+
+@pytest.mark.parametrize(
+    ("search", "candidates", "params"),
+    [
+        ({}, 40, None),
+        ({"ef": 256}, 40, {"ef": 256}),
+        ({"ef": 64}, 200, {"ef": 200}),
+        ({"nprobe": 16}, 200, {"nprobe": 16}),
+    ],
+)
+async def test_the_index_is_searched_as_its_recall_was_measured(
+    search: dict[str, int], candidates: int, params: dict[str, int] | None
+) -> None:
+    milvus = FakeMilvus()
+    await retriever(milvus=milvus, search=search, candidates=candidates).find("Q?")
+
+    (asked,) = milvus.searched
+    assert asked["search_params"] == {"metric_type": "COSINE"} | ({"params": params} if params else {})
+    assert asked["limit"] == candidates

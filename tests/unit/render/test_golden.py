@@ -93,6 +93,7 @@ def rag_gateway() -> list[Json]:
         metric="Cosine",
         query_prefix="query: ",
         capabilities=("Dense", "Hybrid"),
+        search={"ef": 128},
     )
     config = gateway_config(
         OWNER, wanted, served_name="court", domain="cluster.local", max_model_len=2048, max_concurrency=16, index=index

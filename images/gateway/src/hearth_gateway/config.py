@@ -45,6 +45,8 @@ class RagConfig(ConfigModel):
     index: str
     milvus: MilvusConfig
     embedding: EmbeddingConfig
+    search: dict[str, int] = Field(default_factory=dict)
+    """Milvus search parameters, for example `ef`: those with which the index's recall was measured."""
     retrieval: Literal["Dense", "Hybrid"] = "Dense"
     top_k: int = 5
     candidates: int = 40

@@ -69,7 +69,12 @@ class MilvusRetriever:
         return Found(fused[: self._config.top_k], best)
 
     def _dense_parameters(self) -> dict[str, Any]:
-        return {"metric_type": METRICS[self._config.embedding.metric]}
+        """The measured ones. A graph is searched no narrower than passages are wanted: Milvus refuses that."""
+        found: dict[str, Any] = {"metric_type": METRICS[self._config.embedding.metric]}
+        if self._config.search:
+            least = {"ef": self._config.candidates}
+            found["params"] = {name: max(value, least.get(name, 0)) for name, value in self._config.search.items()}
+        return found
 
     async def _embed(self, question: str) -> list[float]:
         """The vector of the question; of a question longer than the embedder reads, that of its beginning."""

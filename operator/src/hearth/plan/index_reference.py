@@ -67,4 +67,5 @@ def _index(world: World, name: str, status: Json, embedding: Json) -> Index:
         metric=embedding.get("metric", "Cosine"),
         query_prefix=embedding.get("queryPrefix"),
         capabilities=tuple(status.get("capabilities", [])),
+        search=status.get("index", {}).get("search", {}),
     )

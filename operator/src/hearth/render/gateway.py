@@ -35,6 +35,8 @@ class Index:
     metric: str
     query_prefix: str | None
     capabilities: tuple[str, ...]
+    search: dict[str, int]
+    """The parameters with which its recall was measured."""
 
 
 def gateway_name(owner: str) -> str:
@@ -132,6 +134,8 @@ def _rag(rag: Rag, index: Index, max_model_len: int) -> Json:
         "fusionK": rag.fusion.k if rag.fusion and rag.fusion.k else 60,
         "citations": rag.citations is not False,
     }
+    if index.search:
+        found["search"] = index.search
     if index.query_prefix:
         found["embedding"]["queryPrefix"] = index.query_prefix
     if rag.prompt_template:

@@ -14,6 +14,7 @@ def vector_index(**status: Any) -> dict[str, Any]:
         "builds": {"active": "b1", "alias": "handbook", "collection": "handbook_b1"},
         "embeddings": [{"name": "text", "serviceRef": {"name": "minilm"}, "model": "minilm", "metric": "Cosine"}],
         "capabilities": ["Dense", "BM25", "Hybrid"],
+        "index": {"type": "HNSW", "params": {"M": 16}, "search": {"ef": 256}},
     }
     return {"kind": "VectorIndex", "metadata": {"name": "handbook"}, "status": built | status}
 
@@ -62,6 +63,7 @@ def test_the_gateway_is_told_where_to_search(answering: Any) -> None:
             "field": "dense_text",
             "metric": "Cosine",
         },
+        "search": {"ef": 256},
         "retrieval": "Hybrid",
         "topK": 4,
         "candidates": 40,
