@@ -192,12 +192,19 @@ def _service(owner: Json, name: str, spec: Json) -> Json:
 
 
 def disruption_budget(owner: Json) -> Json:
-    """Keeps a drain from ending the only engine: whoever drains has to suspend the index, or delete the pod himself."""
+    """Lets a drain send the engine's pod away, as one pod that comes back on its volume with all it had.
+
+    A budget of none would hold up every drain and every node upgrade until somebody suspends the index.
+    """
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": milvus_name(owner["metadata"]["name"]), "labels": owner_labels(owner)},
-        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": selector(owner, "milvus")}},
+        "spec": {
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": selector(owner, "milvus")},
+        },
     }
 
 
@@ -223,7 +230,9 @@ def stateful_set(owner: Json, spec: VectorIndexSpec, choice: EngineChoice) -> Js
         "spec": {
             "replicas": 0 if choice.suspended else 1,
             "serviceName": headless_name(name),
-            "podManagementPolicy": "OrderedReady",
+            # OrderedReady waits for a pod that can never be ready before it looks at a mended template
+            # (https://github.com/kubernetes/kubernetes/issues/67250). With one pod there is no order to keep.
+            "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},
             "persistentVolumeClaimRetentionPolicy": {
                 "whenDeleted": spec.deletion_policy,
