@@ -1,5 +1,6 @@
 """Kubeconfigs and service accounts."""
 
+import asyncio
 import base64
 import sys
 from pathlib import Path
@@ -8,6 +9,13 @@ import pytest
 import yaml
 from hearth.kube import credentials
 from hearth.kube.credentials import CredentialsError, from_kubeconfig, from_service_account, load
+from hearth.kube.errors import ConnectionFailedError
+
+SLOW_PLUGIN = """
+import time
+time.sleep(0.3)
+print('{"status": {"token": "t"}}')
+"""
 
 
 def kubeconfig(folder: Path, user: dict, **cluster: object) -> Path:
@@ -62,6 +70,19 @@ def test_a_plugin_that_fails_is_named(tmp_path: Path) -> None:
     plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/aws"}
     with pytest.raises(CredentialsError, match="/nowhere/aws"):
         from_kubeconfig(kubeconfig(tmp_path, {"exec": plugin})).token()
+
+
+async def test_a_plugin_runs_beside_the_event_loop_and_its_failure_is_worth_another_try(tmp_path: Path) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/aws"}
+    found = from_kubeconfig(kubeconfig(tmp_path, {"exec": plugin}))
+    with pytest.raises(ConnectionFailedError, match="/nowhere/aws"):
+        await found.bearer()
+    slow = {**plugin, "command": sys.executable, "args": ["-c", SLOW_PLUGIN]}
+    found = from_kubeconfig(kubeconfig(tmp_path, {"exec": slow}))
+    asked = asyncio.create_task(found.bearer())
+    await asyncio.sleep(0.05)  # comes back while the plugin runs
+    assert not asked.done()
+    assert await asked == "t"
 
 
 def test_a_missing_cluster_is_named_with_those_there_are(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ async def test_a_long_note_is_cut_to_what_the_server_takes(api: FakeApi, clock: 
     assert len(events(api)[0]["note"]) == NOTE_LIMIT
 
 
+async def test_a_note_is_measured_in_bytes_as_the_server_does(api: FakeApi, clock: Clock) -> None:
+    await Recorder(api, "p", clock.now).tell(api.put(widget("w")), [Event("Normal", "Long", "規" * 1000)])
+    note = events(api)[0]["note"]
+    assert NOTE_LIMIT - 3 < len(note.encode()) <= NOTE_LIMIT
+    assert set(note) == {"規"}
+
+
 async def test_a_server_that_takes_no_event_disturbs_nobody(api: FakeApi, clock: Clock) -> None:
     def refuse(verb: str, key: ObjectKey) -> None:
         from hearth.kube.errors import ForbiddenError

@@ -1,5 +1,7 @@
 """Objects that specs name and no watch of ours holds."""
 
+import asyncio
+
 import pytest
 from fake_api import FakeApi
 from harness import Machine
@@ -98,3 +100,23 @@ async def test_a_missing_config_map_that_is_created_lets_the_resource_recover(ma
     machine.lookups.put(machine.api.put(named(DATA)))
     await machine.settle()
     assert ObjectKey("Deployment", "default", "w-run") in machine.api.objects
+
+
+async def test_a_change_while_two_ask_is_seen_by_both(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = machine.api.put(named(DATA, a="old"))
+    gates = [asyncio.Event(), asyncio.Event()]
+    waiting = iter(gates)
+
+    async def slow(resource: Resource, namespace: str, name: str) -> Json:
+        await next(waiting).wait()
+        return old
+
+    with monkeypatch.context() as patched:
+        patched.setattr(machine.api, "get", slow)
+        asking = [asyncio.create_task(machine.lookups.related([DATA])) for _ in gates]
+        await asyncio.sleep(0)
+        machine.lookups.put(machine.api.put(named(DATA, a="new")))
+        for gate, task in zip(gates, asking, strict=True):
+            gate.set()
+            await task
+    assert (await machine.lookups.related([DATA]))[DATA]["data"] == {"a": "new"}

@@ -1,5 +1,6 @@
 """The certificate of the progress endpoint."""
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 
@@ -81,6 +82,26 @@ async def test_a_secret_without_keys_is_filled() -> None:
         "tls.crt",
         "tls.key",
     }
+
+
+async def test_a_new_certificate_is_presented_without_a_restart() -> None:
+    old = renewed(None, NAMES, NOW)
+    new = renewed(old, ("other.svc",), NOW)
+    context = old.ssl_context()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    trust = ssl.create_default_context(cadata=old.ca.decode())
+    trust.check_hostname = False
+
+    async def presented() -> bytes:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1], ssl=trust)
+        certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return certificate
+
+    first = await presented()
+    new.load_into(context)
+    assert await presented() != first
+    server.close()
 
 
 def test_the_service_and_its_names_come_from_the_url_that_pods_are_given() -> None:

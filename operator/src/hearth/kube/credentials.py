@@ -5,6 +5,7 @@ A token file is read again every minute, because the kubelet rotates it (project
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -21,6 +22,7 @@ from typing import Any
 import yaml
 
 from hearth.api.base import Json
+from hearth.kube.errors import ConnectionFailedError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_AGE = 60.0
@@ -45,6 +47,8 @@ class Credentials:
     key: bytes | None = None
     token_source: Callable[[], str] | None = None
     in_cluster: bool = False
+    slow: bool = False
+    """Whether the token comes from a credential plugin, which may ask a cloud for it."""
     _token: str | None = field(default=None, repr=False)
     _read_at: float = 0.0
 
@@ -52,9 +56,24 @@ class Credentials:
         """The bearer token of now, or None where a certificate or nothing identifies the caller."""
         if self.token_source is None:
             return None
-        if self._token is None or time.monotonic() - self._read_at > TOKEN_AGE:
+        if not self._is_fresh():
             self._token, self._read_at = self.token_source(), time.monotonic()
         return self._token
+
+    def _is_fresh(self) -> bool:
+        return self._token is not None and time.monotonic() - self._read_at <= TOKEN_AGE
+
+    async def bearer(self) -> str | None:
+        """`token`, read beside the event loop where it takes a program to get it.
+
+        Raises ConnectionFailedError where the program fails: it may work the next time.
+        """
+        if not self.slow or self._is_fresh():
+            return self.token()
+        try:
+            return await asyncio.to_thread(self.token)
+        except CredentialsError as error:
+            raise ConnectionFailedError(str(error)) from error
 
     def forget_token(self) -> None:
         """Makes the next `token()` read it anew: called after a 401."""
@@ -127,6 +146,7 @@ def from_kubeconfig(path: Path, context: str | None = None) -> Credentials:
         certificate=_bytes(user, "client-certificate", base),
         key=_bytes(user, "client-key", base),
         token_source=_token_source(user, base),
+        slow="exec" in user and not {"tokenFile", "token"} & user.keys(),
     )
 
 

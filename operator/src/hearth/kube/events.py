@@ -91,7 +91,7 @@ class Recorder:
             "reportingInstance": self._instance,
             "action": event.action,
             "reason": event.reason,
-            "note": event.note[:NOTE_LIMIT],
+            "note": event.note.encode()[:NOTE_LIMIT].decode(errors="ignore"),
             "type": event.type,
             "regarding": {
                 "apiVersion": owner["apiVersion"],

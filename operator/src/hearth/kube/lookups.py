@@ -31,6 +31,13 @@ _WATCHED_KINDS = frozenset(r.kind for r in WATCHED_METADATA)
 _STORED_KINDS = frozenset(r.kind for r in (*APPLIED, *FOLLOWED))
 
 
+@dataclass(eq=False, slots=True)
+class _Question:
+    """One read under way. Two may ask for the same object at once, and each has to know whether it was overtaken."""
+
+    overtaken: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     blob: bytes
@@ -49,8 +56,7 @@ class Lookups:
         self._cache = cache
         self._clock = clock
         self._answers: dict[ObjectKey, _Answer] = {}
-        self._asking: set[ObjectKey] = set()
-        self._overtaken: set[ObjectKey] = set()
+        self._asking: dict[ObjectKey, list[_Question]] = {}
 
     async def related(self, needs: Iterable[ObjectKey]) -> dict[ObjectKey, Json | None]:
         """Each needed object, or None where it does not exist."""
@@ -86,7 +92,9 @@ class Lookups:
         """A watch on metadata had a gap: nothing that is remembered of the kind can be trusted."""
         for key in [k for k in self._answers if k.kind == kind]:
             del self._answers[key]
-        self._overtaken |= {k for k in self._asking if k.kind == kind}
+        for key in self._asking:
+            if key.kind == kind:
+                self._overtake(key)
         self._cache.wake_needing_kind(kind)
 
     def forget_all(self) -> None:
@@ -96,9 +104,12 @@ class Lookups:
 
     def _outdated(self, key: ObjectKey) -> None:
         self._answers.pop(key, None)
-        if key in self._asking:
-            self._overtaken.add(key)
+        self._overtake(key)
         self._cache.wake_needing(key)
+
+    def _overtake(self, key: ObjectKey) -> None:
+        for question in self._asking.get(key, ()):
+            question.overtaken = True
 
     async def _one(self, key: ObjectKey) -> Json | None:
         stored = self._cache.store.get(key)
@@ -117,7 +128,8 @@ class Lookups:
         return self._clock() - answer.read_at < lasts * 0.9
 
     async def _ask(self, key: ObjectKey) -> Json | None:
-        self._asking.add(key)
+        question = _Question()
+        self._asking.setdefault(key, []).append(question)
         try:
             # A Secret's values never reach the operator: whether it exists is all that a plan may know.
             read = self._api.get_metadata if key.kind == SECRET.kind else self._api.get
@@ -125,10 +137,11 @@ class Lookups:
         except NotFoundError:
             obj = None
         finally:
-            self._asking.discard(key)
-        if key in self._overtaken:
+            self._asking[key].remove(question)
+            if not self._asking[key]:
+                del self._asking[key]
+        if question.overtaken:
             # It changed while it was read; the owner has been woken and will ask once more.
-            self._overtaken.discard(key)
             return obj
         self._answers[key] = _answer(obj, self._clock())
         return obj

@@ -42,9 +42,15 @@ def child_refused(child: ObjectKey, message: str) -> Problem:
 
 
 def with_problems(status: Json, owner: Json, problems: Sequence[Problem], now: datetime) -> Json:
-    """The planned status, with Ready, Reconciling and Stalled telling of the problems instead."""
+    """The planned status, with Reconciling and Stalled telling of the problems instead, and Ready where it is not True.
+
+    What serves goes on to serve while one of its children cannot be written.
+    """
     message = " ".join(problem.message for problem in problems)
-    return _with_conditions(status, owner, stalled(problems[0].reason, message), now)
+    told = stalled(problems[0].reason, message)
+    if any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()):
+        told = tuple(condition for condition in told if condition.type != "Ready")
+    return _with_conditions(status, owner, told, now)
 
 
 def internal_error(owner: Json, error: BaseException, now: datetime) -> Json:

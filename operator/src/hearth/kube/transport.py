@@ -115,7 +115,7 @@ class Transport:
         started = time.monotonic()
         code = 0
         try:
-            async with self._open(request, REQUEST_TIMEOUT) as response:
+            async with await self._open(request, REQUEST_TIMEOUT) as response:
                 code = response.status
                 body = await response.read()
                 if code >= 400:
@@ -124,11 +124,11 @@ class Transport:
         finally:
             self._count(verb=request.verb, resource=request.resource, code=code, seconds=time.monotonic() - started)
 
-    def _open(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
+    async def _open(self, request: Request, limits: aiohttp.ClientTimeout) -> aiohttp.client._RequestContextManager:
         if self._session is None:
             raise RuntimeError("the transport is not open")
         headers = {"Accept": request.accept}
-        if (token := self.credentials.token()) is not None:
+        if (token := await self.credentials.bearer()) is not None:
             headers["Authorization"] = f"Bearer {token}"
         data = None
         if request.body is not None:
@@ -140,7 +140,7 @@ class Transport:
             params=request.query,
             data=data,
             headers=headers,
-            timeout=timeout,
+            timeout=limits,
             server_hostname=self.credentials.server_name,
             allow_redirects=False,
         )
@@ -149,7 +149,7 @@ class Transport:
         """The lines of a streamed answer. Not retried: only the caller knows where to go on."""
         started = time.monotonic()
         try:
-            async with self._open(request, STREAM_TIMEOUT) as response:
+            async with await self._open(request, STREAM_TIMEOUT) as response:
                 self._count(
                     verb=request.verb,
                     resource=request.resource,

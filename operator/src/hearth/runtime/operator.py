@@ -144,7 +144,10 @@ class Operator:
             self._probes.liveness["workers"] = self._check_workers
             self._probes.liveness["watches"] = lambda: None if self.watches.alive else "a watch has ended"
             watching = asyncio.create_task(shell.run(), name="kopf")
-            await shell.ready.wait()
+            ready = asyncio.create_task(_until(shell.ready), name="kopf-ready")
+            if await self._first_of(ready, watching, holding) is not ready:
+                ready.cancel()
+                return
             self._handle_signals()  # kopf has put its own in place
             log.info("at work with %d workers", self._options.workers)
             await self._first_of(watching, holding)
@@ -191,6 +194,10 @@ class Operator:
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return asyncio.create_task(coroutine, name=name)
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _now() -> datetime:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -12,7 +14,7 @@ from hearth.api.base import Json
 from hearth.kube.api import Api
 from hearth.kube.cache import WatchCache
 from hearth.kube.credentials import Credentials
-from hearth.kube.errors import ConflictError
+from hearth.kube.errors import ApiError, ConflictError, ConnectionFailedError
 from hearth.kube.resources import ENDPOINT_SLICE, SERVICE
 from hearth.plan.settings import Settings
 from hearth.plan.world import ObjectKey
@@ -20,6 +22,9 @@ from hearth.runtime.progress_server import ProgressServer
 from hearth.runtime.progress_tls import MANAGER, obtain, utc_now
 
 log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 86400.0
+"""Between two looks at the certificate of a leader that lives on."""
 
 
 class ProgressEndpoint:
@@ -38,13 +43,16 @@ class ProgressEndpoint:
         self._cache = cache
         self._address = address
         self._server = ProgressServer(api, cache, wake)
+        self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listens, tells the cluster where, and hands the authority to the plans."""
         settings = self._cache.settings
         service, port = service_of(settings)
         keys = await obtain(self._api, settings.namespace, names_of(settings), utc_now())
-        await self._server.start(self._address, port, keys.ssl_context())
+        context = keys.ssl_context()
+        await self._server.start(self._address, port, context)
+        self._renewing = asyncio.create_task(self._renew_forever(context), name="renew-certificate")
         self._cache.settings = settings.model_copy(update={"progress_ca": keys.ca.decode()})
         if not self._credentials.in_cluster:
             # In a cluster the chart has made the Service, and the operator has no right to.
@@ -58,7 +66,23 @@ class ProgressEndpoint:
 
     async def stop(self) -> None:
         """Stops to listen. The address stays until the next leader writes its own."""
+        if self._renewing is not None:
+            self._renewing.cancel()
         await self._server.stop()
+
+    async def renew(self, context: ssl.SSLContext) -> None:
+        """Writes a new certificate if the present one ends soon, and presents it without a restart."""
+        settings = self._cache.settings
+        keys = await obtain(self._api, settings.namespace, names_of(settings), utc_now())
+        keys.load_into(context)
+
+    async def _renew_forever(self, context: ssl.SSLContext) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self.renew(context)
+            except (ApiError, ConnectionFailedError) as error:
+                log.warning("the progress certificate could not be looked at, again in a day: %s", error)
 
     async def _require_service(self, namespace: str, name: str, port: int) -> None:
         service: Json = {

@@ -1,8 +1,8 @@
 """The certificate of the progress endpoint: an authority of our own, kept in a Secret of the operator's namespace.
 
 Training pods trust this authority and no other for their progress messages. It lasts ten years, so that its rotation
-does not change the pods' configuration; the endpoint's certificate lasts one and is renewed at every start that finds
-less than a third of it left.
+does not change the pods' configuration; the endpoint's certificate lasts one and is renewed when less than a third of
+it is left.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Keys:
     def ssl_context(self) -> ssl.SSLContext:
         """For the server side."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.load_into(context)
+        return context
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Presents the certificate to whoever connects from now on."""
         with tempfile.NamedTemporaryFile() as chain, tempfile.NamedTemporaryFile() as key:
             # The ssl module loads certificates from files only.
             chain.write(self.certificate)
@@ -53,7 +58,6 @@ class Keys:
             chain.flush()
             key.flush()
             context.load_cert_chain(chain.name, key.name)
-        return context
 
 
 async def obtain(api: Api, namespace: str, names: tuple[str, ...], now: datetime) -> Keys:
