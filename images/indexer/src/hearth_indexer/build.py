@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from hearth_indexer.chunk import Chunk
 from hearth_indexer.documents import clipped
 from hearth_indexer.embed import Embedder, Vector
-from hearth_indexer.engine import Engine
+from hearth_indexer.engine import Engine, engine_errors
 from hearth_indexer.ledger import Build, Ledger, now_ms, retired
 from hearth_indexer.outcome import UnavailableError
 from hearth_indexer.recall import Measured, measure
@@ -159,7 +159,8 @@ class Builder:
         self._engine.drop(name)  # of a run that was killed before it wrote the ledger
         self._ledger.record(build)
         pairs = [(e, dimensions[e.field]) for e in self._asked.embeddings]
-        create(self._engine.client, name, pairs, self._sparse, self._kind, index_params(self._kind, chunks))
+        with engine_errors(f"creating {name}"):
+            create(self._engine.client, name, pairs, self._sparse, self._kind, index_params(self._kind, chunks))
         return build
 
     def _vectors(self, batch: Sequence[Chunk], others: Sequence[Build]) -> dict[str, list[Vector]]:

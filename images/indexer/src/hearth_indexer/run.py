@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from hearth_indexer.build import Builder, Built
+from hearth_indexer.capability import capabilities
 from hearth_indexer.chunk import Chunk, ChunkLimits, chunks, limits
 from hearth_indexer.documents import Document, RawDocument, Skipped
 from hearth_indexer.embed import Embedder
@@ -18,7 +19,6 @@ from hearth_indexer.engine import Engine, connect
 from hearth_indexer.outcome import BadDataError, NotSupportedError
 from hearth_indexer.parse import parse_all
 from hearth_indexer.progress import Progress
-from hearth_indexer.schema import capabilities
 from hearth_indexer.settings import Chunking, RunSettings
 from hearth_indexer.sources import collect
 from hearth_indexer.tokens import TokenCounter, token_counter

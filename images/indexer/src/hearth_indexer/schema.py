@@ -1,27 +1,16 @@
-"""What a collection looks like, and what an engine can do with it."""
+"""What a collection looks like."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from pymilvus import (
-    AnnSearchRequest,
-    CollectionSchema,
-    DataType,
-    Function,
-    FunctionType,
-    MilvusClient,
-    MilvusException,
-    RRFRanker,
-)
+from pymilvus import CollectionSchema, DataType, Function, FunctionType, MilvusClient
 
 from hearth_indexer.chunk import NAME_BYTES
-from hearth_indexer.engine import engine_errors
 from hearth_indexer.settings import Embedding, IndexType
 
 METRICS = {"Cosine": "COSINE", "InnerProduct": "IP", "Euclidean": "L2"}
-PROBE_DIMENSION = 8
 TEXT_BYTES = 65535
 """Longest VARCHAR that Milvus stores, in bytes."""
 
@@ -54,22 +43,10 @@ def create(
     kind: IndexType,
     params: dict[str, int],
 ) -> None:
-    """Creates an empty, indexed collection; it still has to be loaded.
+    """Creates an empty, indexed collection; it still has to be loaded. Raises what pymilvus raises.
 
     The index is asked for before the rows come, so that an interrupted build can be loaded and gone on with.
     """
-    with engine_errors(f"creating {collection}"):
-        _create(client, collection, dimensions, sparse, kind, params)
-
-
-def _create(
-    client: MilvusClient,
-    collection: str,
-    dimensions: Sequence[tuple[Embedding, int]],
-    sparse: bool,
-    kind: IndexType,
-    params: dict[str, int],
-) -> None:
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     indexes = client.prepare_index_params()
     _add_text_fields(schema, analyzed=sparse)
@@ -106,56 +83,3 @@ def _add_text_fields(schema: CollectionSchema, analyzed: bool) -> None:
     schema.add_field("position", DataType.INT64)
     schema.add_field("page", DataType.INT64)
     schema.add_field("digest", DataType.VARCHAR, max_length=64)
-
-
-def capabilities(client: MilvusClient, scratch: str) -> list[str]:
-    """What the engine can do: Dense always; BM25, Hybrid and MultiVector if it does them now, on an empty collection.
-
-    `scratch` is the name of that collection; one left by a run that was killed is dropped first.
-
-    Raises UnavailableError where the engine stops answering.
-    """
-    first, second = (Embedding(name=name, url="", model="") for name in "ab")
-    found = ["Dense"]
-    try:
-        if _works(client, scratch, [first], sparse=True):
-            found.append("BM25")
-            if _hybrid_works(client, scratch, first):
-                found.append("Hybrid")
-        if _works(client, scratch, [first, second], sparse=False):
-            found.append("MultiVector")
-    finally:
-        _drop(client, scratch)
-    return found
-
-
-def _works(client: MilvusClient, scratch: str, embeddings: Sequence[Embedding], sparse: bool) -> bool:
-    _drop(client, scratch)
-    try:
-        _create(client, scratch, [(e, PROBE_DIMENSION) for e in embeddings], sparse, "FLAT", {})
-    except MilvusException:
-        return _refused(client)
-    return True
-
-
-def _hybrid_works(client: MilvusClient, scratch: str, embedding: Embedding) -> bool:
-    dense = AnnSearchRequest([[1.0] * PROBE_DIMENSION], embedding.field, {"metric_type": "COSINE"}, limit=1)
-    words = AnnSearchRequest(["word"], SPARSE_FIELD, {"metric_type": "BM25"}, limit=1)
-    try:
-        client.load_collection(scratch)
-        client.hybrid_search(scratch, [dense, words], RRFRanker(60), limit=1)
-    except MilvusException:
-        return _refused(client)
-    return True
-
-
-def _refused(client: MilvusClient) -> bool:
-    """False, once the engine has shown that it still answers: a refusal, not an outage."""
-    with engine_errors("probing what the engine can do"):
-        client.get_server_version()
-    return False
-
-
-def _drop(client: MilvusClient, scratch: str) -> None:
-    with engine_errors(f"dropping {scratch}"):
-        client.drop_collection(scratch)
