@@ -30,7 +30,7 @@ from hearth.plan.settings import Settings
 from hearth.plan.world import ObjectKey, Plan, World, key_of
 from hearth.runtime.kinds import KINDS
 from hearth.runtime.settings_file import SettingsError, read_settings
-from hearth.runtime.snapshot import empty_cache, fill, observe, observe_offline
+from hearth.runtime.snapshot import empty_cache, fill, observe, observe_offline, take_authority
 
 MARKS = {"create": "[green]+[/green]", "change": "[yellow]~[/yellow]", "keep": "=", "delete": "[red]-[/red]"}
 
@@ -123,6 +123,7 @@ def _offline(
     for number, obj in enumerate(objects):
         meta = {"uid": f"world-{number}", "namespace": namespace, **obj["metadata"]}
         cache.put({**obj, "metadata": meta})
+    take_authority(cache)
     return [(observe_offline(cache, _propose(cache, resource, namespace)), cache) for resource in wanted]
 
 
@@ -141,6 +142,7 @@ async def _online(
             where = resource["metadata"].get("namespace") or namespace or credentials.namespace
             cache = empty_cache(KINDS, settings)
             await fill(api, cache, where)
+            take_authority(cache)
             found.append((await observe(api, cache, _propose(cache, resource, where)), cache))
     return found
 

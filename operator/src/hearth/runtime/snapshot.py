@@ -10,9 +10,21 @@ from hearth.kube.api import Api, Selection
 from hearth.kube.cache import SELECTOR, WatchCache
 from hearth.kube.lookups import Lookups
 from hearth.kube.reflector import relist
-from hearth.kube.resources import APPLIED, FOLLOWED, NODE, REPLICA_SET, Resource, ResourceTable, hearth_resource
+from hearth.kube.resources import (
+    APPLIED,
+    CONFIG_MAP,
+    FOLLOWED,
+    NODE,
+    REPLICA_SET,
+    Resource,
+    ResourceTable,
+    hearth_resource,
+)
 from hearth.plan.settings import Settings
 from hearth.plan.world import KindPlan, ObjectKey, World
+
+AUTHORITY = "ca.crt"
+"""Key of the ConfigMaps of training and indexing pods that holds it."""
 
 
 def empty_cache(kinds: Sequence[KindPlan], settings: Settings) -> WatchCache:
@@ -29,6 +41,17 @@ async def fill(api: Api, cache: WatchCache, namespace: str) -> None:
     await asyncio.gather(*(relist(api, what, cache) for what in (*children, Selection(NODE))))
     for resource in custom_resources(cache):
         await relist(api, Selection(resource, namespace), cache)
+
+
+def take_authority(cache: WatchCache) -> None:
+    """Puts the certificate that pods were handed into the settings: the running operator's, which is in no file.
+
+    Without it every configuration of a pod would seem to change. Where no pod has one yet, nothing is compared with it.
+    """
+    configs = cache.store.objects(cache.store.keys(CONFIG_MAP.kind))
+    handed = next((text for c in configs if (text := (c.get("data") or {}).get(AUTHORITY))), None)
+    if handed is not None and not cache.settings.progress_ca:
+        cache.settings = cache.settings.model_copy(update={"progress_ca": handed})
 
 
 async def observe(api: Api, cache: WatchCache, key: ObjectKey) -> World:
