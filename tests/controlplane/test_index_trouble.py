@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from hearth_cluster.cluster import Cluster
+from kind_results import FACTS
 from operator_process import OperatorProcess, eventually, free_port, hearth_run
 
 NAMESPACE = "index-trouble"
@@ -87,33 +88,52 @@ class Stage:
 
     def end_build(self, name: str, told: dict[str, Any], code: int = 0) -> None:
         """The indexer's pod leaves its message and ends."""
+        self.end_pod(name, "index", told, code)
+
+    def end_pod(self, name: str, component: str, told: dict[str, Any], code: int = 0) -> None:
+        """The pod of a Job leaves its message and ends."""
         found: list[str] = []
 
         def runs() -> bool:
-            pods = self.get("pods", "-l", f"hearth.dev/name={name},hearth.dev/component=index")["items"]
+            pods = self.get("pods", "-l", f"hearth.dev/name={name},hearth.dev/component={component}")["items"]
             found[:] = [p["metadata"]["name"] for p in pods if p["status"].get("phase") == "Running"]
             return bool(found)
 
-        eventually(runs, f"the indexer of {name}")
+        eventually(runs, f"the {component} pod of {name}")
         self.cluster.end_pod(NAMESPACE, found[0], exit_code=code, message=json.dumps(told))
 
-    def condition(self, name: str, type_: str) -> dict[str, Any]:
-        index = self.get("vectorindex", name)
+    def serve(self, name: str, index: str) -> None:
+        """A service that answers from an index; its model has been read."""
+        placed = {"name": name, "namespace": NAMESPACE}
+        model = {"uri": "oci://registry.example/models/smollm2:1"}
+        spec = {"model": model, "accelerator": {"count": 0}, "rag": {"indexRef": {"name": index}}}
+        self.cluster.apply(
+            {"apiVersion": "hearth.dev/v1alpha1", "kind": "LLMService", "metadata": placed, "spec": spec}
+        )
+        self.end_pod(name, "inspect", {"facts": FACTS})
+
+    def asked_embedder(self, service: str) -> str:
+        """The model that the service's gateway asks for the vectors of questions."""
+        config = json.loads(self.get("configmap", f"{service}-gateway")["data"]["config.json"])
+        return str(config["rag"]["embedding"]["model"])
+
+    def condition(self, name: str, type_: str, kind: str = "vectorindex") -> dict[str, Any]:
+        index = self.get(kind, name)
         conditions = index.get("status", {}).get("conditions", [])
         current = index["metadata"]["generation"]
         return next((c for c in conditions if c["type"] == type_ and c["observedGeneration"] == current), {})
 
-    def await_condition(self, name: str, type_: str, status: str, reason: str) -> str:
+    def await_condition(self, name: str, type_: str, status: str, reason: str, kind: str = "vectorindex") -> str:
         def holds() -> bool:
-            found = self.condition(name, type_)
+            found = self.condition(name, type_, kind)
             return (found.get("status"), found.get("reason")) == (status, reason)
 
         try:
             eventually(holds, f"{name}: {type_}={status} {reason}")
         except AssertionError as error:
-            told = json.dumps(self.get("vectorindex", name).get("status"), indent=1)
+            told = json.dumps(self.get(kind, name).get("status"), indent=1)
             raise AssertionError(f"{error}\n{told}\n{self.operator.log_text()[-3000:]}") from error
-        return str(self.condition(name, type_)["message"])
+        return str(self.condition(name, type_, kind)["message"])
 
     def await_event(self, name: str, reason: str, type_: str = "Warning") -> str:
         def told() -> list[str]:
@@ -209,6 +229,28 @@ def test_another_dimension_is_a_new_build_and_the_old_one_serves_until_then(stag
     assert after["embeddings"][0]["dimension"] == 768
     assert "now has 768 dimensions" in stage.await_event("changing", "DimensionChanged", "Normal")
     stage.await_event("changing", "BuildSwitched", "Normal")
+
+
+def test_questions_wait_while_the_index_has_the_vectors_of_another_model(stage: Stage) -> None:
+    stage.embedder("sha256:" + "a" * 64, "renewed")
+    stage.index("asked", embedder="renewed")
+    stage.end_build("asked", result("index_trouble_asked_0"))
+    stage.serve("assistant", "asked")
+    stage.await_condition("assistant", "Ready", "True", "Serving", "llmservice")
+    assert stage.asked_embedder("assistant") == "renewed@aaaaaaaaaaaa"
+    before = stage.get("deployment", "assistant-gateway")["spec"]
+
+    stage.embedder("sha256:" + "b" * 64, "renewed")
+    said = "LLMService renewed serves model sha256:bbbbbbbbbbbb by now"
+    assert stage.await_condition("asked", "EmbeddersMatch", "False", "EmbedderChanged").startswith(said)
+    message = stage.await_condition("assistant", "Ready", "False", "EmbedderChanged", "llmservice")
+    assert message.startswith(f"VectorIndex asked: {said}")
+    assert stage.get("deployment", "assistant-gateway")["spec"] == before
+
+    stage.end_build("asked", result("index_trouble_asked_1"))
+    stage.await_condition("asked", "EmbeddersMatch", "True", "SameModels")
+    stage.await_condition("assistant", "Ready", "True", "Serving", "llmservice")
+    assert stage.asked_embedder("assistant") == "renewed@bbbbbbbbbbbb"
 
 
 def test_more_than_the_engine_can_do_is_stalled_and_taking_it_back_heals(stage: Stage) -> None:
