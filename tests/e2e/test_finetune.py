@@ -1,10 +1,12 @@
-"""A FineTuneJob on a real node: real model, real trainer, a pod that goes away in the middle, and bad input."""
+"""A FineTuneJob on a real node: real model, real trainer, a volume that fills up, a pod that goes, and bad input."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ pytestmark = pytest.mark.e2e
 STEPS = 40
 """Enough that a pod which is sent away after its first checkpoint is still training: a step takes about a second."""
 NAMESPACE = "finetune-e2e"
+SMALL, LARGE = "300Mi", "2Gi"
+"""Sizes of the volume: the smallest that xfs makes, which holds some three checkpoints of 60 MB, and enough."""
+EAT_MEMORY = "eaten = []\nwhile True: eaten.append(bytearray(2**26))"
 RECORDS = Path(__file__).resolve().parents[2] / "examples" / "court-records"
 CHECK_MANIFEST = """
 import hashlib, json, pathlib, sys
@@ -29,6 +34,11 @@ for file in manifest["files"]:
 canonical = json.dumps(manifest["files"], sort_keys=True, separators=(",", ":"))
 assert manifest["digest"] == "sha256:" + hashlib.sha256(canonical.encode()).hexdigest() == sys.argv[2]
 """
+
+
+def checkpoints(size: str) -> dict[str, Any]:
+    """One every two steps, on a volume of this size."""
+    return {"intervalSteps": 2, "keep": 8, "storage": {"size": size, "storageClassName": "hearth-block"}}
 
 
 class Namespace:
@@ -51,7 +61,7 @@ class Namespace:
             },
             "training": training,
             "accelerator": {"count": 0},
-            "checkpoints": {"intervalSteps": 4, "storage": {"size": "2Gi", "storageClassName": "hearth-block"}},
+            "checkpoints": checkpoints(LARGE),
             "evaluation": {
                 "metrics": ["ExactMatch", "JSONFieldF1", "Loss"],
                 "gate": {"metric": "Loss", "beats": ["base"]},
@@ -76,6 +86,11 @@ class Namespace:
         conditions = self.status(name).get("conditions", [])
         return next((c for c in conditions if c["type"] == kind), {"status": "Unknown", "reason": "", "message": ""})
 
+    def warnings(self, name: str) -> list[str]:
+        """The reasons of the Warnings about a job."""
+        events = self.cluster.get("-n", NAMESPACE, "events.events.k8s.io")["items"]
+        return [e["reason"] for e in events if e["regarding"]["name"] == name and e["type"] == "Warning"]
+
     def pods(self, name: str, component: str) -> list[dict[str, Any]]:
         labels = f"hearth.dev/name={name},hearth.dev/component={component}"
         found: list[dict[str, Any]] = self.cluster.get("-n", NAMESPACE, "pods", "-l", labels)["items"]
@@ -91,6 +106,7 @@ class Namespace:
 
     def wait_reason(self, name: str, reason: str, seconds: float = 180) -> dict[str, Any]:
         self.wait(f"{name} {reason}", seconds, lambda: self.condition(name, "Ready")["reason"] == reason)
+        self.wait(f"a Warning {reason} about {name}", 15, lambda: reason in self.warnings(name))
         return self.condition(name, "Ready")
 
 
@@ -105,23 +121,55 @@ def law(node_cluster: Cluster, hearth: Helm) -> Iterator[Namespace]:
     node_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=240s")
 
 
+@dataclass
+class Filled:
+    """What a full volume came to."""
+
+    ready: dict[str, Any]
+    log: str
+    pods: int
+
+    @property
+    def intact(self) -> int:
+        """The step of the newest checkpoint that was complete before the volume was full."""
+        return max(int(step) for step in re.findall(r"checkpoint after step (\d+) is complete", self.log))
+
+
 @pytest.fixture(scope="module")
-def trained(law: Namespace) -> str:
-    """A job whose pod was sent away in the middle, waited for to its end."""
+def filled(law: Namespace) -> Filled:
+    """A job that runs out of room for checkpoints."""
+    law.job("court", checkpoints=checkpoints(SMALL))
+    ready = law.wait_reason("court", "DiskFull", 400)
+    (pod,) = law.pods("court", "train")
+    return Filled(ready, law.kubectl("logs", pod["metadata"]["name"]), len(law.pods("court", "train")))
+
+
+@pytest.fixture(scope="module")
+def trained(law: Namespace, filled: Filled) -> str:
+    """The same job on a larger volume; its pod is sent away in the middle; waited for to its end."""
     law.job("court")
-    law.wait("a checkpoint", 600, lambda: law.status("court").get("checkpoint", {}).get("step", 0) >= 4)
-    first = law.pods("court", "train")[0]["metadata"]["name"]
+    saved = filled.intact
+    law.wait("a checkpoint", 600, lambda: law.status("court").get("checkpoint", {}).get("step", 0) > saved)
+    (first,) = (p["metadata"]["name"] for p in law.pods("court", "train") if p["status"]["phase"] == "Running")
+    assert f"training resumes at checkpoint-{saved}" in law.kubectl("logs", first)
     law.kubectl("delete", "pod", first, "--wait=false")
-    law.wait("another pod", 300, lambda: any(p["metadata"]["name"] != first for p in law.pods("court", "train")))
+    law.wait("another pod", 300, lambda: {p["metadata"]["name"] for p in law.pods("court", "train")} - {first})
     law.wait("the end", 900, lambda: law.status("court").get("completionTime"))
     return "court"
+
+
+def test_a_full_disk_is_told_and_not_tried_again(law: Namespace, filled: Filled) -> None:
+    assert "the volume is full" in filled.ready["message"]
+    assert "raise spec.checkpoints.storage.size" in filled.ready["message"]
+    assert filled.pods == 1
+    assert filled.intact >= 2
 
 
 def test_rows_were_checked_first(law: Namespace, trained: str) -> None:
     assert law.condition(trained, "DataReady")["message"].startswith("24 rows to learn from and 3 held out")
 
 
-def test_the_job_resumed_from_a_complete_checkpoint_and_finished(law: Namespace, trained: str) -> None:
+def test_more_room_and_a_new_pod_each_resumed_at_a_complete_checkpoint(law: Namespace, trained: str) -> None:
     assert law.condition(trained, "Ready")["reason"] == "Succeeded"
     assert law.status(trained)["progress"]["step"] == STEPS
     last = next(p for p in law.pods(trained, "train") if p["status"]["phase"] == "Succeeded")
@@ -156,7 +204,21 @@ def reader(law: Namespace, name: str, claim: str, arguments: list[str]) -> dict[
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
 
 
-def test_a_trainer_without_enough_memory_is_not_tried_again(law: Namespace) -> None:
+def test_a_trainer_that_is_killed_for_memory_is_told_with_the_plan_and_not_tried_again(law: Namespace) -> None:
+    law.job("greedy")
+    law.wait("the pod", 180, lambda: any(p["status"]["phase"] == "Running" for p in law.pods("greedy", "train")))
+    (pod,) = (p["metadata"]["name"] for p in law.pods("greedy", "train"))
+    with pytest.raises(ClusterError):  # whoever eats what the trainer was given is killed with it
+        law.kubectl("exec", pod, "--", "python3", "-c", EAT_MEMORY)
+    message = law.wait_reason("greedy", "OOMKilled")["message"]
+    assert "was ended for using more memory than its limit of" in message
+    assert re.search(r"planned were \d\.\d GiB: weights 0\.5 GiB, adapter .*, activations .*, overhead", message)
+    law.wait("the pod to go", 60, lambda: not law.pods("greedy", "train"))
+    assert law.kubectl("get", "job", "-l", "hearth.dev/name=greedy", "-o", "name").count("-train-") == 0
+    law.kubectl("delete", "finetunejob", "greedy")
+
+
+def test_a_trainer_that_cannot_fit_gets_no_pod(law: Namespace) -> None:
     law.job("tight", podOverrides={"resources": {"limits": {"memory": "300Mi"}, "requests": {"memory": "300Mi"}}})
     ready = law.wait_reason("tight", "DoesNotFit")
     assert "but the pod can have 0.3 GiB" in ready["message"]

@@ -39,6 +39,24 @@ count = client.query(alias, filter="", output_fields=["count(*)"], consistency_l
 print(json.dumps({"count": count, "documents": [hit["entity"]["document"] for hit in found[0]]}))
 """
 
+ASK = """
+import json, urllib.error, urllib.request
+def post(url, body, **headers):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json", **headers})
+    try:
+        return 200, json.load(urllib.request.urlopen(request, timeout=60))
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+chat = "http://guarded:8000/v1/chat/completions"
+question = {"messages": [{"role": "user", "content": "How long is the warranty on sensors?"}]}
+answer = post(chat, question, authorization="Bearer of-the-day")
+other = {"model": "embedder@000000000000", "input": "How long?"}
+print(json.dumps({
+    "without": post(chat, question)[0], "wrong": post(chat, question, authorization="Bearer guess")[0],
+    "with": answer[0], "answer": answer[1], "other model": post("http://embedder:8000/v1/embeddings", other)[0],
+}))
+"""
+
 
 def on_block(size: str) -> dict[str, Any]:
     """Milvus on the local cluster's block volumes."""
@@ -83,13 +101,16 @@ class Bench:
     def search(self, name: str, question: str, mode: str = "Dense") -> dict[str, Any]:
         """What a client in the cluster finds."""
         status = self.get("vectorindex", name)["status"]
+        return self.run(SEARCH, status["endpoint"], status["builds"]["alias"], question, mode)
+
+    def run(self, program: str, *arguments: str) -> dict[str, Any]:
+        """The last line that a program in a pod prints."""
         self.asked += 1
         pod = f"asker-{self.asked}"
-        arguments = [status["endpoint"], status["builds"]["alias"], question, mode]
         container = {
             "name": "main",
             "image": self.cluster.state.images["gateway"],
-            "command": ["python3", "-c", SEARCH, *arguments],
+            "command": ["python3", "-c", program, *arguments],
         }
         spec = {
             "restartPolicy": "Never",
@@ -165,6 +186,29 @@ def test_the_handbook_is_indexed_on_a_block_volume(bench: Bench, standalone: str
 )
 def test_a_question_finds_its_document(bench: Bench, standalone: str, question: str, document: str) -> None:
     assert f"configMap://handbook/{document}" in bench.search(standalone, question)["documents"]
+
+
+def test_a_gateway_with_keys_looks_up_for_those_who_have_one(bench: Bench, standalone: str) -> None:
+    """No engine runs: what is not near enough is declined before a model is asked, and what was looked up is told."""
+    bench.kubectl("create", "secret", "generic", "keys", "--from-literal=front-desk=of-the-day")
+    embedded = bench.get("vectorindex", standalone)["status"]["embeddings"][0]
+    model = {"uri": f"oci://{bench.cluster.state.images['models/smollm2-135m-instruct']}"}
+    rag = {"indexRef": {"name": standalone}, "topK": 3, "abstain": {"minSimilarity": "1", "message": "Ask a person."}}
+    keys = {"apiKeysSecretRef": {"name": "keys"}}
+    spec = {"model": model, "accelerator": {"count": 0}, "replicas": 0, "rag": rag, "access": keys}
+    bench.apply("LLMService", "guarded", spec)
+    bench.kubectl("wait", "--for=create", "deployment/guarded-gateway", "--timeout=120s")
+    bench.kubectl("rollout", "status", "deployment/guarded-gateway", "--timeout=120s")
+
+    told = bench.run(ASK)
+    assert (told["without"], told["wrong"], told["with"]) == (401, 401, 200)
+    assert told["answer"]["choices"][0]["message"]["content"] == "Ask a person."
+    retrieval = told["answer"]["hearth"]["retrieval"]
+    assert retrieval["index"] == standalone
+    assert "configMap://handbook/warranty.html" in [p["document"] for p in retrieval["passages"]]
+    assert embedded["model"].startswith("embedder@"), "the name by which the question was embedded"
+    assert told["other model"] == 404
+    bench.kubectl("delete", "llmservice", "guarded")
 
 
 def test_an_engine_that_is_killed_comes_back_with_its_index(bench: Bench, standalone: str) -> None:

@@ -77,6 +77,12 @@ class Bench:
     def ready(self) -> bool:
         return self.conditions().get("Ready", {}).get("status") == "True"
 
+    def warned(self, reason: str) -> bool:
+        """Whether a Warning with this reason was told about the service."""
+        events = self.get("events.events.k8s.io")["items"]
+        of_service = [e for e in events if e["regarding"]["name"] == SERVICE and e["type"] == "Warning"]
+        return any(e["reason"] == reason for e in of_service)
+
     def engine_pods(self) -> list[dict[str, Any]]:
         return self.get("pods", "-l", f"hearth.dev/name={SERVICE},hearth.dev/component=engine")["items"]
 
@@ -169,6 +175,21 @@ def test_a_ready_service_has_answered_through_its_gateway(bench: Bench, base: st
     assert [item["name"] for item in memory["items"]] == ["weights", "kv-cache", "activations", "overhead"]
 
 
+def test_an_image_that_cannot_be_pulled_leaves_the_old_pod_serving(bench: Bench, base: str) -> None:
+    before = {p["metadata"]["name"] for p in bench.engine_pods()}
+    image = bench.cluster.state.images["gateway"].partition("@")[0] + ":no-such-tag"
+    bench.serve({"uri": base}, engine={"maxModelLen": 1024, "maxConcurrency": 8, "image": image})
+    until(lambda: bench.conditions().get("Stalled", {}).get("status") == "True", "the refusal", 120)
+    stalled = bench.conditions()["Stalled"]
+    assert stalled["reason"] == "ImagePullFailed"
+    assert f"image {image} cannot be pulled" in stalled["message"]
+    assert bench.conditions()["Available"]["status"] == "True"
+    assert before <= {p["metadata"]["name"] for p in bench.engine_pods()}
+    until(lambda: bench.warned("ImagePullFailed"), "a Warning", 15)
+    bench.serve({"uri": base})
+    until(lambda: {p["metadata"]["name"] for p in bench.engine_pods()} == before, "the new pod to go", 60)
+
+
 def test_an_argument_that_the_engine_rejects_leaves_the_old_pod_serving(bench: Bench, base: str) -> None:
     before = {p["metadata"]["name"] for p in bench.engine_pods()}
     bench.serve({"uri": base}, engine={"maxModelLen": 1024, "maxConcurrency": 8, "args": {"frobnicate": "1"}})
@@ -176,6 +197,7 @@ def test_an_argument_that_the_engine_rejects_leaves_the_old_pod_serving(bench: B
     stalled = bench.conditions()["Stalled"]
     assert stalled["reason"] == "EngineArgumentRejected"
     assert "unrecognized arguments: --frobnicate=1" in stalled["message"]
+    until(lambda: bench.warned("EngineArgumentRejected"), "a Warning", 15)
     assert bench.conditions()["Available"]["status"] == "True"
     assert before <= {p["metadata"]["name"] for p in bench.engine_pods()}
     bench.serve({"uri": base})
