@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,6 +139,23 @@ def test_a_wrapped_full_disk_is_still_a_full_disk(tmp_path: Path) -> None:
     outcome = recognise(wrapped, tmp_path)
     assert outcome is not None
     assert outcome.kind == "DiskFull"
+
+
+@pytest.mark.parametrize(("free", "kind"), [(0, "DiskFull"), (2**30, None)], ids=["full", "not full"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[enforce fail at inline_container.cc:672] . unexpected pos 18644224 vs 18644112",
+        "basic_ios::clear: iostream error",
+    ],
+)
+def test_a_write_that_failed_for_no_reason_given_is_a_full_disk_where_the_disk_is_full(
+    said: str, free: int, kind: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What torch.save threw on a real volume without room.
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    outcome = recognise(RuntimeError(said), tmp_path)
+    assert (outcome.kind if outcome else None) == kind
 
 
 def test_a_bug_is_not_dressed_up_as_an_outcome(tmp_path: Path) -> None:

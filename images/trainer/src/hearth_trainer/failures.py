@@ -12,6 +12,10 @@ NEARLY_FULL = 16 * 2**20
 """Free bytes under which a failed write of unknown cause is put down to a full disk."""
 
 
+WRITE_FAILED = ("file write failed", "iostream error", "unexpected pos")
+"""All that torch.save (2.13) says of a write that failed, whatever it failed for."""
+
+
 def recognise(error: BaseException, volume: Path) -> TrainerError | None:
     """The outcome that an exception stands for, or None for a bug that should be seen as one."""
     if isinstance(error, TrainerError):
@@ -53,5 +57,4 @@ def is_disk_full(error: BaseException, volume: Path) -> bool:
     text = _text(error)
     if "No space left on device" in text or "os error 28" in text:
         return True
-    # torch.save says only that a write failed.
-    return "file write failed" in text and shutil.disk_usage(volume).free < NEARLY_FULL
+    return any(words in text for words in WRITE_FAILED) and shutil.disk_usage(volume).free < NEARLY_FULL
