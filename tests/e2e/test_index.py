@@ -143,6 +143,9 @@ def bench(hearth: Helm) -> Iterator[Bench]:
     model = {"uri": f"oci://{cluster.state.images['models/all-minilm-l6-v2']}"}
     made.apply("LLMService", "embedder", {"task": "Embed", "model": model, "accelerator": {"count": 0}})
     yield made
+    # The pods first: of a namespace that holds draining pods Kubernetes thinks again after minutes only.
+    made.kubectl("delete", "llmservice,vectorindex", "--all")
+    made.kubectl("wait", "--for=delete", "pod", "-l", "hearth.dev/component in (engine,milvus)", "--timeout=180s")
     cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
 
 
