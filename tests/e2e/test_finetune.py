@@ -22,7 +22,15 @@ STEPS = 40
 NAMESPACE = "finetune-e2e"
 SMALL, LARGE = "300Mi", "2Gi"
 """Sizes of the volume: the smallest that xfs makes, which holds some three checkpoints of 60 MB, and enough."""
-EAT_MEMORY = "eaten = []\nwhile True: eaten.append(bytearray(2**26))"
+EAT_MEMORY = """
+import os, time
+while True:
+    if os.fork() == 0:
+        held = bytearray(2**27)
+        time.sleep(60)
+    time.sleep(0.1)
+"""
+"""Small processes: where the kernel does not end the whole container, it ends the largest, which is the trainer."""
 RECORDS = Path(__file__).resolve().parents[2] / "examples" / "court-records"
 CHECK_MANIFEST = """
 import hashlib, json, pathlib, sys
