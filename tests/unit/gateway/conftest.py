@@ -38,6 +38,8 @@ class FakeEngine:
     port: int = 0
     connections: int = 0
     hold: asyncio.Event | None = None
+    garbage: bool = False
+    """Whether streams hold something that is no JSON."""
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -77,6 +79,8 @@ class FakeEngine:
 
     async def _stream(self, writer: asyncio.StreamWriter, body: dict[str, Any], *, cut: bool) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        if self.garbage:
+            await self._chunk(writer, b"data: {broken\n\n")
         words = self.answer.split(" ")
         for n, word in enumerate(words):
             await asyncio.sleep(self.word_seconds)

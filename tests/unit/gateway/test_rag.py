@@ -209,6 +209,42 @@ async def test_the_engines_refusal_of_a_long_prompt_reaches_the_client(gateway: 
         assert (await client.post(CHAT, json=ask("Q?"))).status_code == 400
 
 
+class BrokenIndex(FakeIndex):
+    """Fails in a way that nobody thought of."""
+
+    async def find(self, question: str) -> Found:
+        raise ZeroDivisionError("secret inside")
+
+
+async def test_what_nobody_thought_of_is_an_openai_error_and_counted_as_one(
+    gateway: Any, engine: Any, calling: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = gateway(BrokenIndex(), rag=RAG)
+    async with calling(made) as client:
+        response = await client.post(CHAT, json=ask("Q?"), headers={"x-request-id": "abc-1"})
+        metrics = (await client.get("/metrics")).text
+    error = response.json()["error"]
+    assert response.status_code == 500
+    assert (error["type"], error["code"]) == ("server_error", "internal_error")
+    assert "abc-1" in error["message"]
+    assert "secret inside" not in response.text
+    assert "ZeroDivisionError" in caplog.text
+    assert 'hearth_gateway_requests_total{route="chat",status="500"} 1.0' in metrics
+    assert made.admission.in_flight == 0
+
+
+async def test_a_stream_that_cannot_be_read_ends_with_an_error_event(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.garbage = True
+    made = gateway(FakeIndex(), rag=RAG)
+    async with calling(made) as client:
+        response = await client.post(CHAT, json=ask("Q?", stream=True))
+        metrics = (await client.get("/metrics")).text
+    assert '"code":"internal_error"' in response.text
+    assert response.text.endswith("data: [DONE]\n\n")
+    assert 'hearth_gateway_requests_total{route="chat",status="500"} 1.0' in metrics
+    assert made.admission.in_flight == 0
+
+
 def test_passages_stay_within_their_budget() -> None:
     long = [passage(n, text="x" * 300) for n in (1, 2, 3)]
     assert within_budget(long, 1000) == long

@@ -149,9 +149,11 @@ class Gateway:
                 response = error.response({})
             except TimeoutError:
                 response = timed_out(self.config.request_timeout_seconds).response({})
-            except BaseException:
+            except asyncio.CancelledError:
                 await self._ended(call, 499)
                 raise
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong with one request, its client is told so
+                response = _failed(call, error).response({})
             response.headers.update(self._headers(call))
             call.status = response.status_code
             if isinstance(response, StreamingResponse):
@@ -179,6 +181,10 @@ class Gateway:
             call.status = 502
             message = f"the engine ended the answer early ({type(error).__name__})"
             yield event(ApiError(502, "server_error", message, code="upstream_lost").body())
+            yield DONE
+        except Exception as error:  # noqa: BLE001 - as before the first byte
+            call.status = 500
+            yield event(_failed(call, error).body())
             yield DONE
 
     async def _ended(self, call: Call, status: int) -> None:
@@ -278,6 +284,13 @@ class Gateway:
                 yield chunk
 
         return StreamingResponse(chunks(), 200, media_type="text/event-stream")
+
+
+def _failed(call: Call, error: Exception) -> ApiError:
+    """What the client is told of an error that nobody thought of: where to look, and nothing of the inside."""
+    log.error("%s failed", call.route, exc_info=error, extra={"request_id": call.id})
+    message = f"the gateway failed on this request; its log says why under request id {call.id}"
+    return ApiError(500, "server_error", message, code="internal_error")
 
 
 def _milvus(config: RagConfig) -> Retriever:
