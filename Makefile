@@ -57,7 +57,7 @@ $(TRAINING)/ready: uv.lock images/trainer/pyproject.toml images/local/torch/requ
 	touch $@
 
 test-training: $(TRAINING)/ready ## the trainer's own libraries and a tiny model (half a minute; the first time installs torch)
-	PYTHONPATH=images/trainer/src:tests/training HF_HUB_OFFLINE=1 $(TRAINING)/bin/python -m pytest tests/training
+	PYTHONPATH=images/trainer/src:tests/training HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(TRAINING)/bin/python -m pytest tests/training
 
 test-e2e: setup preflight-native test-training ## tests on a real node with real engines (root on Linux; the first time builds images)
 	$(RUN) --group engines pytest tests/engines tests/e2e

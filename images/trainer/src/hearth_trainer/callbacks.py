@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from hearth_trainer import checkpoints
+from hearth_trainer import checkpoints, randomness
 from hearth_trainer.errors import BadConfigError
 from hearth_trainer.progress import Reporter
 from hearth_trainer.stopping import StopRequest
@@ -31,6 +31,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.begun = time.monotonic()
         self.first_step = 0
         self.sealed_step: int | None = None
+        self.dice: Any = None
+        """States of the random generators after the newest full step."""
 
     @property
     def seconds(self) -> float:
@@ -45,10 +47,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Starts the clock."""
         self.begun, self.first_step = time.monotonic(), state.global_step
+        self.dice = randomness.states()
         self._tell(state)
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Serves a request to stop: save, then end."""
+        self.dice = randomness.states()
         if self.stop.requested:
             log.info("asked to stop: saving after step %d", state.global_step)
             control.should_save = control.should_training_stop = True
@@ -59,8 +63,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
         The step that was begun is made again from its beginning by whoever resumes. Its gradients are in no optimizer
         state yet, so the newest full step is what a checkpoint holds; where there is one of it already, none is made.
+        What dropout has drawn since then is given back.
         """
         if self.stop.requested:
+            randomness.restore(self.dice)
             known = self.sealed_step if self.sealed_step is not None else self.first_step
             control.should_save = state.global_step != known
             control.should_training_stop = True

@@ -1,0 +1,190 @@
+"""Training: the same steps on the same rows, interrupted or not, with TRL's own loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Job
+from hearth_trainer import checkpoints
+from hearth_trainer import fit as fitting
+from hearth_trainer.callbacks import Watch
+from hearth_trainer.config import Config
+from hearth_trainer.errors import BadConfigError, InterruptedRunError
+from hearth_trainer.fit import Fitted, build_trainer, fit
+from hearth_trainer.prepare import load_dataset
+from hearth_trainer.stopping import StopRequest
+from safetensors.torch import load_file
+from trl import SFTTrainer
+
+STEPS = 8
+"""Two passes over sixteen rows, four rows a step in two passes each."""
+
+
+class StopAt(StopRequest):
+    """A request to stop that is there when training looks for the nth time: after each half of a step."""
+
+    def __init__(self, look: int) -> None:
+        self.looks, self.look = 0, look
+        super().__init__()
+
+    @property
+    def requested(self) -> bool:
+        self.looks += 1
+        return self.looks >= self.look
+
+    @requested.setter
+    def requested(self, _: bool) -> None:
+        """Only the count decides."""
+
+
+class Told:
+    """Remembers what would be posted to the operator."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[int, dict[str, Any]]] = []
+
+    def tell(self, percentage: int, _left: int | None, figures: dict[str, Any]) -> None:
+        self.messages.append((percentage, figures))
+
+
+def run(config: Config, stop: StopRequest | None = None, told: Any = None) -> Fitted:
+    return fit(config, Path(config.model.path), load_dataset(config).train, stop or StopRequest(), told)
+
+
+def losses(config: Config) -> list[float]:
+    """The loss of every step, as the newest checkpoint has them."""
+    newest = checkpoints.newest(Path(config.checkpoints.path))
+    assert newest is not None
+    history = json.loads((newest / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def weights(fitted: Fitted) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(fitted.checkpoint / "adapter_model.safetensors")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("look", "step", "dropout"),
+    [(6, 3, 0.0), (9, 4, 0.0), (10, 5, 0.1), (9, 4, 0.1)],
+    ids=["after step 3", "within step 5", "after step 5 with dropout", "within step 5 with dropout"],
+)
+def test_a_run_that_was_interrupted_makes_the_same_steps(job: Job, look: int, step: int, dropout: float) -> None:
+    adapter = {"rank": 4, "alpha": 8, "dropout": dropout}
+    whole, halves = job.config("whole", adapter=adapter), job.config("halves", adapter=adapter)
+    straight = run(whole)
+    with pytest.raises(InterruptedRunError) as caught:
+        run(halves, StopAt(look))
+    assert caught.value.exit_code == 75
+    newest = checkpoints.newest(Path(halves.checkpoints.path))
+    assert newest is not None
+    assert checkpoints.step_of(newest) == step
+    resumed = run(halves)
+    assert (resumed.steps, straight.steps) == (STEPS, STEPS)
+    assert losses(halves) == losses(whole)
+    assert len(set(losses(whole))) == STEPS, "steps on the same rows would show no order"
+    for name, tensor in weights(straight).items():
+        assert torch.equal(weights(resumed)[name], tensor), name
+
+
+def test_a_run_that_was_killed_goes_on_from_the_newest_complete_checkpoint(job: Job) -> None:
+    whole, killed = job.config("whole"), job.config("killed")
+    run(whole)
+    with pytest.raises(InterruptedRunError):
+        run(killed, StopAt(9))
+    torn = Path(killed.checkpoints.path) / "checkpoint-4"
+    (torn / "optimizer.pt").write_bytes(b"torn")
+    run(killed)
+    assert losses(killed) == losses(whole)
+
+
+def test_a_finished_run_is_not_made_again(job: Job) -> None:
+    config = job.config("run")
+    first, second = run(config), run(config)
+    assert (second.steps, second.checkpoint, second.tokens_per_second) == (first.steps, first.checkpoint, None)
+    assert second.loss == pytest.approx(first.loss)
+    assert len(checkpoints.all_of(Path(config.checkpoints.path))) == config.checkpoints.keep
+
+
+def test_progress_is_told_and_an_interrupted_run_does_not_say_that_it_is_done(job: Job) -> None:
+    config, told = job.config("run"), Told()
+    with pytest.raises(InterruptedRunError):
+        run(config, StopAt(6), told)
+    assert max(percentage for percentage, _ in told.messages) == 100 * 3 // STEPS
+    run(config, told=told)
+    percentage, figures = told.messages[-1]
+    assert (percentage, figures["step"], figures["total_steps"]) == (100, STEPS, STEPS)
+    assert figures["checkpoint_step"] == STEPS
+
+
+@pytest.fixture
+def trainer(job: Job) -> SFTTrainer:
+    """The trainer of a pod on CPU, before its first step."""
+    config = job.config("run")
+    watch = Watch(Path(config.checkpoints.path), 2, StopRequest(), None)
+    return build_trainer(config, job.model, load_dataset(config).train, watch)
+
+
+def test_the_loss_on_cpu_and_its_gradients_are_those_of_trl(trainer: Any) -> None:
+    batch = next(iter(trainer.get_train_dataloader()))
+    items = (batch["labels"][:, 1:] != -100).sum()
+    assert 0 < items < batch["attention_mask"].sum(), "prompts must not be learnt"
+
+    def gradients(compute: Any) -> tuple[float, dict[str, torch.Tensor]]:
+        trainer.model.zero_grad()
+        loss = compute(trainer.model, dict(batch), num_items_in_batch=items)
+        loss.backward()
+        return loss.item(), {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+
+    own, moved = gradients(trainer.compute_loss)
+    theirs, wanted = gradients(lambda *a, **k: SFTTrainer.compute_loss(trainer, *a, **k))
+    assert own == pytest.approx(theirs, rel=1e-5)
+    assert moved.keys() == wanted.keys()
+    assert max(float(g.norm()) for g in wanted.values()) > 0
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(moved[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_training_on_cpu_makes_the_steps_of_trl(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, theirs = job.config("own"), job.config("theirs")
+    run(own)
+    monkeypatch.setattr(fitting, "CpuTrainer", SFTTrainer)
+    run(theirs)
+    assert losses(own) == pytest.approx(losses(theirs), rel=1e-3)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(job: Job) -> None:
+    with pytest.raises(BadConfigError) as caught:
+        run(job.config("run", training={"learningRate": 1e30, "learningRateSchedule": "Constant", "warmupRatio": 0.0}))
+    assert (caught.value.kind, caught.value.exit_code) == ("LossDiverged", 64)
+
+
+def test_sigterm_leaves_a_checkpoint_and_exit_code_75(job: Job) -> None:
+    config = job.config("run", training={"maxSteps": 100_000})
+    (job.folder / "config.json").write_text(config.model_dump_json(by_alias=True, exclude_none=True))
+    environment = os.environ | {
+        "HEARTH_CONFIG": str(job.folder / "config.json"),
+        "HEARTH_TERMINATION_LOG": str(job.folder / "termination-log"),
+    }
+    command = [sys.executable, "-m", "hearth_trainer", "train"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "step 10 of" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 75, rest
+    assert json.loads((job.folder / "termination-log").read_text())["error"]["class"] == "Interrupted"
+    newest = checkpoints.newest(Path(config.checkpoints.path))
+    assert newest is not None
+    assert f"checkpoint after step {checkpoints.step_of(newest)} is complete" in rest
+    assert not Path(config.output.path).exists()
