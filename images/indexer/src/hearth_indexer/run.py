@@ -92,8 +92,12 @@ def _corpus(read: Iterable[Document | Skipped], asked: Chunking, counter: TokenC
     found = list(read)
     documents = [d for d in found if isinstance(d, Document)]
     skipped = tuple(s for s in found if isinstance(s, Skipped))
-    with ThreadPoolExecutor(COUNTING_THREADS) as pool:
+    pool = ThreadPoolExecutor(COUNTING_THREADS)
+    try:
         cut = list(pool.map(lambda d: tuple(chunks(d, asked, counter)), documents))
+    finally:
+        # Not waited for: they may be asking an embedder that does not answer, for ten minutes.
+        pool.shutdown(wait=False, cancel_futures=True)
     unique = {c.id: c for group in cut for c in group}
     if not unique:
         first = f"; the first: {skipped[0].uri} {skipped[0].reason}" if skipped else ""
