@@ -12,15 +12,16 @@ from hearth.api.base import Json, seconds
 from hearth.api.finetunejob import KIND, FineTuneJobSpec
 from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ResolvedModel
-from hearth.plan.conditions import Condition, rfc3339
-from hearth.plan.finetunejob_status import Outcome, compose_status, progress_of
+from hearth.plan.conditions import Condition, merge, rfc3339
+from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
 from hearth.plan.quiet import settle
 from hearth.plan.training_choice import TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import DataState, resolve_data, sources, stale_jobs
-from hearth.plan.training_outcome import failed, succeeded
+from hearth.plan.training_outcome import ending, failed, succeeded
 from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
 from hearth.plan.training_volume import (
     apply_claim,
+    cannot_grow,
     claim_key,
     growing,
     missing_class,
@@ -87,7 +88,7 @@ def plan(world: World, now: datetime) -> Plan:
     if isinstance(spec, Invalid):
         return _told(world, Outcome("InvalidSpec", spec.message, stalled=True), now)
     if _is_over(world):
-        return _kept(world, spec)
+        return _kept(world, spec, now)
     if spec.suspend:
         return _suspended(world, now)
     data = resolve_data(world, spec, now)
@@ -125,18 +126,21 @@ def _is_over(world: World) -> bool:
     status = world.owner.get("status", {})
     if "completionTime" not in status:
         return False
-    good = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
-    return good or status.get("observedGeneration") == world.owner["metadata"].get("generation")
+    if status.get("phase") == "Succeeded":
+        return True
+    return bool(status.get("observedGeneration") == world.owner["metadata"].get("generation"))
 
 
-def _kept(world: World, spec: FineTuneJobSpec) -> Plan:
+def _kept(world: World, spec: FineTuneJobSpec, now: datetime) -> Plan:
     """The end of a job stays on record, whatever becomes of its pods; only the claim's ownership is kept right."""
     live = world.owner.get("status", {})
     generation = world.owner["metadata"].get("generation", 0)
-    conditions = [{**c, "observedGeneration": generation} for c in live.get("conditions", [])]
+    before = live.get("conditions", [])
+    milestones = [{**c, "observedGeneration": generation} for c in before if c["type"] in MILESTONES]
+    conditions = [*merge(before, ending(live), generation, now), *milestones]
     status = {**live, "observedGeneration": generation, "conditions": conditions}
     found = world.related.get(claim_key(world.owner))
-    actions = (apply_claim(world, spec, 0),) if found is not None else ()
+    actions = (apply_claim(world, spec, None),) if found is not None else ()
     return Plan(status, actions)
 
 
@@ -221,7 +225,8 @@ def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
 def _training(world: World, start: Start, now: datetime) -> Plan:
     name = train_name(world.owner, start.identity)
     run = observe_run(world, start.spec, start.choice, name)
-    size = volume_size(start.spec, start.model, start.choice)
+    # What has ended needs no more room.
+    size = None if run.phase == "Succeeded" else volume_size(start.spec, start.model, start.choice)
     standing: tuple[Action, ...] = (
         Apply(_config(world, start.spec, start)),
         apply_claim(world, start.spec, size),
@@ -277,6 +282,9 @@ def _going_on(
     world: World, start: Start, run: RunState, standing: tuple[Action, ...], late: timedelta | None, now: datetime
 ) -> Plan:
     first = "startTime" not in world.owner.get("status", {})
+    stays = cannot_grow(world, start.spec)
+    if stays is not None and run.phase == "Absent":
+        return _too_small(world, start, run, stays, standing, now)
     grows = growing(world) if run.phase == "Absent" else None
     if grows is not None:
         run = replace(run, phase="Waiting", reason="VolumeGrowing", message=grows)
@@ -287,6 +295,25 @@ def _going_on(
     if run.phase == "Absent":
         actions = (*standing, Apply(_job(world, start)))
     return _told(world, outcome, now, actions, look_again=late, status_first=first)
+
+
+def _too_small(
+    world: World, start: Start, run: RunState, why: str, standing: tuple[Action, ...], now: datetime
+) -> Plan:
+    """No pod is made for a volume that is smaller than what the spec asks for."""
+    own = (start.data.condition, Condition("Admitted", "False", "VolumeCannotGrow", why))
+    outcome = Outcome(
+        reason="VolumeCannotGrow",
+        message=why,
+        own=own,
+        stalled=True,
+        retryable=True,
+        data=start.data,
+        choice=start.choice,
+        run=run,
+        drop=("completionTime",),
+    )
+    return _told(world, outcome, now, standing)
 
 
 def _job(world: World, start: Start) -> Json:
@@ -305,7 +332,8 @@ def _under_way(world: World, start: Start, run: RunState) -> Outcome:
     reason, message, stuck = run.reason, run.message, run.reason in NEVER_STARTED
     if start.choice.no_node is not None and run.phase in ("Absent", "Waiting"):
         reason, message, stuck = "Unschedulable", start.choice.no_node, True
-    admitted = Condition("Admitted", "True", "Admitted", "the training pod may run")
+    stays = cannot_grow(world, start.spec)
+    admitted = Condition("Admitted", "True", "Admitted", "the training pod may run" + (f"; {stays}" if stays else ""))
     if reason in ("Unschedulable", "Queued"):
         admitted = Condition("Admitted", "False", reason, message)
     going = run.phase == "Running"

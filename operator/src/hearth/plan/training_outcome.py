@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from hearth.api.base import Json
-from hearth.plan.conditions import Condition, rfc3339
+from hearth.plan.conditions import Condition, ready, rfc3339, stalled
 from hearth.plan.finetunejob_status import Outcome
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.training_data import DataState
@@ -42,9 +42,19 @@ def succeeded(world: World, data: DataState, choice: TrainingChoice, run: RunSta
             run=run,
             extra=extra,
         )
-    best = extra["artifacts"][-1]
-    message = f"{best['kind']} model of {best['size'] / 1e6:.0f} MB at {best['uri']}; {told}"
-    return Outcome("Succeeded", message, own, done=True, data=data, choice=choice, run=run, extra=extra)
+    return Outcome("Succeeded", _published(extra), own, done=True, data=data, choice=choice, run=run, extra=extra)
+
+
+def ending(record: Json) -> tuple[Condition, ...]:
+    """Ready, Reconciling and Stalled of a status that records an end.
+
+    Read from the figures and not from its conditions: what was wrong in the pass that recorded the end, such as a
+    volume that the API server refused to enlarge, is no part of the end.
+    """
+    failure: Json | None = record.get("failure")
+    if failure is not None:
+        return stalled(failure["class"], failure["message"])
+    return ready("Succeeded", _published(record))
 
 
 def failed(data: DataState, choice: TrainingChoice, run: RunState, now: datetime) -> Outcome:
@@ -99,6 +109,12 @@ def _record(world: World, data: DataState, choice: TrainingChoice, run: RunState
         },
     }
     return extra | ({"gate": result["gate"]} if "gate" in result else {})
+
+
+def _published(record: Json) -> str:
+    best = record["artifacts"][-1]
+    figures = _figures(record["evaluation"])
+    return f"{best['kind']} model of {best['size'] / 1e6:.0f} MB at {best['uri']}; {figures}"
 
 
 def _figures(evaluation: list[Json]) -> str:

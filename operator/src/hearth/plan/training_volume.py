@@ -40,18 +40,43 @@ def missing_class(world: World, spec: FineTuneJobSpec) -> Outcome | None:
     return Outcome("StorageClassNotFound", message, own, waiting_on=(f"StorageClass {key.name}",))
 
 
-def apply_claim(world: World, spec: FineTuneJobSpec, size: int) -> Apply:
-    """The claim as a child only where it may go with its owner: weights that somebody serves are never deleted."""
-    wanted = claim(world.owner, spec, size)
+def apply_claim(world: World, spec: FineTuneJobSpec, size: int | None) -> Apply:
+    """The claim as a child only where it may go with its owner: weights that somebody serves are never deleted.
+
+    `size` is the floor in bytes; None leaves a claim that is there as large as it is.
+    """
+    wanted = claim(world.owner, spec, size or 0)
     found = world.related.get(claim_key(world.owner))
     if found is not None:
         # What is bound stays bound, and a volume cannot shrink: only growth is ever asked for.
         kept = {k: found["spec"][k] for k in ("accessModes", "storageClassName") if k in wanted["spec"]}
         have, asked = _requested(found), _requested(wanted)
-        size_kept = asked if quantity(asked) > quantity(have) else have
-        wanted["spec"] = {**wanted["spec"], **kept, "resources": {"requests": {"storage": size_kept}}}
+        grows = size is not None and quantity(asked) > quantity(have) and _expandable(world, spec, found)
+        wanted["spec"] = {**wanted["spec"], **kept, "resources": {"requests": {"storage": asked if grows else have}}}
     policy = spec.output.deletion_policy if spec.output else "Retain"
     return Apply(wanted, owned=policy == "Delete" and not world.dependents)
+
+
+def _expandable(world: World, spec: FineTuneJobSpec, found: Json) -> bool:
+    """What the claim's class says where the spec names it; of another one the API server will say it."""
+    key = storage_class_key(spec)
+    named = world.related.get(key) if key and key.name == found["spec"].get("storageClassName") else None
+    return named is None or bool(named.get("allowVolumeExpansion"))
+
+
+def cannot_grow(world: World, spec: FineTuneJobSpec) -> str | None:
+    """Why the volume stays smaller than the size that the spec asks for; None where it does not."""
+    found = world.related.get(claim_key(world.owner))
+    asked = spec.checkpoints.storage.size if spec.checkpoints and spec.checkpoints.storage else None
+    if found is None or asked is None or quantity(asked) <= quantity(_requested(found)):
+        return None
+    if _expandable(world, spec, found):
+        return None
+    have = _requested(found)
+    return (
+        f"the volume has {have} and cannot grow to {asked}: StorageClass {found['spec']['storageClassName']} does not "
+        f"allow it (allowVolumeExpansion). Allow it there, or set checkpoints.storage.size to {have}"
+    )
 
 
 def growing(world: World) -> str | None:

@@ -242,6 +242,11 @@ class Namespace:
         self.pass_time(11)
         self.reconcile()
 
+    def size_of_claim(self) -> str:
+        """What the claim of the job's volume asks for."""
+        claim = self.children[("PersistentVolumeClaim", "court-artifacts")]
+        return str(claim["spec"]["resources"]["requests"]["storage"])
+
     def condition(self, kind: str) -> dict[str, Any]:
         """One of the conditions on record."""
         found: dict[str, Any] = next(c for c in self.status["conditions"] if c["type"] == kind)

@@ -240,6 +240,39 @@ def test_a_pod_waits_until_the_volume_has_grown(law: Any, said: dict[str, Any], 
     assert (law.condition("Ready")["message"] == "the volume grows from 1Gi to 40Gi") is held
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_volume_that_cannot_grow_is_told_and_not_asked_to(law: Any, allowed: bool) -> None:
+    law.others[("StorageClass", "fixed")] = {"metadata": {"name": "fixed"}, "allowVolumeExpansion": allowed}
+    law.edit(checkpoints={"storage": {"storageClassName": "fixed", "size": "20Gi"}})
+    law.run()
+    law.edit(checkpoints={"storage": {"storageClassName": "fixed", "size": "40Gi"}})
+    law.pass_time(61)
+    law.reconcile()
+    assert law.condition("Training")["status"] == "True", "the pod that runs is not disturbed"
+    assert law.size_of_claim() == ("40Gi" if allowed else "20Gi")
+    told = "the volume has 20Gi and cannot grow to 40Gi: StorageClass fixed does not allow it"
+    assert (told in law.condition("Admitted")["message"]) is not allowed
+
+
+def test_no_pod_is_made_for_a_volume_that_cannot_grow_until_the_size_is_taken_back(law: Any) -> None:
+    law.others[("StorageClass", "fixed")] = {"metadata": {"name": "fixed"}}
+    law.edit(checkpoints={"storage": {"storageClassName": "fixed", "size": "20Gi"}})
+    law.run()
+    law.pods = []
+    fail(law, "train", 73, "DiskFull", "the volume is full")
+    law.edit(checkpoints={"storage": {"storageClassName": "fixed", "size": "40Gi"}})
+    law.reconcile()
+    law.pods = []
+    law.pass_time(61)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "VolumeCannotGrow"
+    assert law.condition("Stalled")["status"] == "True"
+    assert law.job("train") is None
+    law.edit(checkpoints={"storage": {"storageClassName": "fixed", "size": "20Gi"}, "keep": 1})
+    law.reconcile()
+    assert law.job("train") is not None
+
+
 def test_a_plan_that_cannot_fit_is_refused_with_numbers_and_a_change_that_fits(law: Any) -> None:
     law.nodes = [{"metadata": {"name": "small"}, "status": {"allocatable": {"memory": "3Gi"}}}]
     law.edit(training={"microBatchSize": 8})

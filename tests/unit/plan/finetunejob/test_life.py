@@ -5,6 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+from hearth.kube.problems import child_refused, paused, with_problems
+from hearth.plan.world import ObjectKey
+
 
 def test_rows_are_checked_before_a_training_pod_is_asked_for(law: Any) -> None:
     law.reconcile()
@@ -69,6 +73,37 @@ def test_the_end_stays_on_record_when_the_pods_are_gone(law: Any) -> None:
     law.reconcile()
     assert law.status == before
     assert law.job("train") is None
+
+
+@pytest.mark.parametrize("met", [True, False], ids=["a success", "an unmet gate"])
+def test_a_problem_of_the_pass_that_records_the_end_is_no_part_of_the_end(law: Any, met: bool) -> None:
+    law.run()
+    law.finish(gate={"passed": met, "reason": "JSONFieldF1 0.9300 is at least 0.8"})
+    before = copy.deepcopy(law.status)
+    refused = child_refused(ObjectKey("ConfigMap", "law", "court-train"), "exceeded quota")
+    law.owner["status"] = with_problems(law.status, law.owner, [refused], law.now)
+    assert law.condition("Stalled")["reason"] == "ChildRefused"
+    law.reconcile()
+    told = [(c["type"], c["status"], c["reason"], c["message"]) for c in law.status["conditions"]]
+    assert told == [(c["type"], c["status"], c["reason"], c["message"]) for c in before["conditions"]]
+    assert law.status["completionTime"] == before["completionTime"]
+
+
+def test_a_job_that_was_paused_after_its_end_does_not_stay_marked_as_paused(law: Any) -> None:
+    law.run()
+    law.finish()
+    law.owner["status"] = paused(law.owner, law.now)
+    law.reconcile()
+    assert "Paused" not in [c["type"] for c in law.status["conditions"]]
+    assert law.condition("Ready")["status"] == "True"
+
+
+def test_a_finished_job_asks_for_no_more_room(law: Any) -> None:
+    law.run()
+    law.edit(checkpoints={"storage": {"size": "40Gi"}})
+    law.finish()
+    law.reconcile()
+    assert law.size_of_claim() != "40Gi"
 
 
 def test_a_result_that_is_lost_with_its_pod_is_made_again_from_the_checkpoint(law: Any) -> None:
