@@ -12,10 +12,11 @@ from hearth.api.base import Json, seconds
 from hearth.api.finetunejob import KIND, FineTuneJobSpec
 from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ResolvedModel
+from hearth.api.shapes import Accelerator
 from hearth.plan.conditions import Condition, merge, rfc3339
 from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
 from hearth.plan.quiet import settle
-from hearth.plan.training_choice import TrainingChoice, choose, sequence_length
+from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import DataState, resolve_data, sources, stale_jobs
 from hearth.plan.training_outcome import ending, failed, succeeded
 from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
@@ -94,8 +95,7 @@ def plan(world: World, now: datetime) -> Plan:
     data = resolve_data(world, spec, now)
     if data.model is None or data.dataset is None:
         return _without_data(world, spec, data, now)
-    recorded = _recorded_training(world)
-    choice = choose(spec, data.model, data.dataset, world.nodes, recorded)
+    choice = choose(spec, data.model, data.dataset, world.nodes, _recorded_choice(world))
     if choice.refusal is not None:
         return _refused(world, data, choice, choice.refusal, now)
     waiting = missing_class(world, spec)
@@ -190,14 +190,17 @@ def _refused(world: World, data: DataState, choice: TrainingChoice, why: tuple[s
     return _told(world, outcome, now, data.actions)
 
 
-def _recorded_training(world: World) -> ResolvedTraining | None:
+def _recorded_choice(world: World) -> Recorded | None:
     status = world.owner.get("status", {})
     if "startTime" not in status:
         return None
+    resolved = status.get("resolved", {})
     try:
-        return ResolvedTraining.model_validate(status.get("resolved", {}).get("training"))
+        training = ResolvedTraining.model_validate(resolved.get("training"))
+        accelerator = Accelerator.model_validate(resolved["accelerator"]) if "accelerator" in resolved else None
     except ValidationError:
         return None
+    return Recorded(training, accelerator)
 
 
 def _identity(spec: FineTuneJobSpec, model: ResolvedModel, dataset: ResolvedDataset) -> Json:

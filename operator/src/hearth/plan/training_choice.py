@@ -41,17 +41,29 @@ class TrainingChoice:
     def memory_limit(self) -> int:
         """Bytes that a CPU pod may use; beside a GPU, room for the weights on their way to it."""
         if self.device == "CPU":
-            return min(int(self.memory.planned * SPARE["CPU"]), self.available or 2**63)
+            # Never below the plan: where no node has that much (any more), the pod waits for one.
+            spare = min(int(self.memory.planned * SPARE["CPU"]), self.available or 2**63)
+            return max(self.memory.planned, spare)
         weights = dict(self.memory.items)["weights"]
         return int(2 * weights) + 4 * 2**30
 
 
-def choose_accelerator(spec: FineTuneJobSpec, nodes: Sequence[Json]) -> Accelerator:
-    """The accelerator of the spec; where it names no count, one GPU if a node offers any, else the CPU."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was chosen when training began, which nodes that come and go do not change."""
+
+    training: ResolvedTraining
+    accelerator: Accelerator | None
+
+
+def choose_accelerator(spec: FineTuneJobSpec, nodes: Sequence[Json], begun: Accelerator | None = None) -> Accelerator:
+    """The accelerator of the spec; where it names no count, that of the start, else one GPU if a node offers any."""
     wanted = spec.accelerator or Accelerator()
     if wanted.count is not None:
         return wanted
     asks = wanted.min_memory or wanted.products or wanted.min_compute_capability
+    if not asks and begun is not None:
+        return wanted.model_copy(update={"count": begun.count})
     count = 1 if asks or gpu_nodes(nodes, resource_name(wanted)) else 0
     return wanted.model_copy(update={"count": count})
 
@@ -62,12 +74,18 @@ def available_memory(spec: FineTuneJobSpec, accelerator: Accelerator, nodes: Seq
         usable = [n for n in gpu_nodes(nodes, resource_name(accelerator)) if fits(accelerator, n)]
         sizes = [visible_gpu_memory(n.memory_mib) for n in usable if n.memory_mib is not None]
         return max(sizes, default=None)
-    overrides = spec.pod_overrides.resources if spec.pod_overrides else None
-    limit = (overrides.limits or {}).get("memory") if overrides else None
+    limit = _own_limit(spec)
     if limit is not None:
-        return int(quantity(limit))
+        return limit
     allocatable = [n.get("status", {}).get("allocatable", {}).get("memory") for n in nodes]
     return max((int(quantity(a)) for a in allocatable if a is not None), default=None)
+
+
+def _own_limit(spec: FineTuneJobSpec) -> int | None:
+    """The memory limit that the spec sets, in bytes."""
+    overrides = spec.pod_overrides.resources if spec.pod_overrides else None
+    limit = (overrides.limits or {}).get("memory") if overrides else None
+    return None if limit is None else int(quantity(limit))
 
 
 def total_steps(training: Training, rows: int, batch: int, micro: int) -> int:
@@ -83,21 +101,24 @@ def choose(
     facts: ModelFacts,
     dataset: ResolvedDataset,
     nodes: Sequence[Json],
-    recorded: ResolvedTraining | None,
+    recorded: Recorded | None,
 ) -> TrainingChoice:
     """The whole choice. What was recorded at the start stays: a resumed run must see its rows in the same batches."""
-    accelerator = choose_accelerator(spec, nodes)
+    begun = recorded.accelerator if recorded else None
+    accelerator = choose_accelerator(spec, nodes, begun)
     device: Literal["CPU", "GPU"] = "GPU" if accelerator.count else "CPU"
     available = available_memory(spec, accelerator, nodes)
-    training = recorded or _resolve(spec, facts, dataset, device, available)
+    training = recorded.training if recorded else _resolve(spec, facts, dataset, device, available)
     shape = _shape(spec, training, dataset)
+    own_limit = device == "CPU" and _own_limit(spec) is not None
     return TrainingChoice(
         training=training,
         accelerator=accelerator,
         device=device,
         memory=plan_training(facts, shape, device),
         available=available,
-        refusal=refusal(facts, shape, device, available),
+        # Nodes that have gone since the start make a new pod wait. Only a change of the spec can refuse it.
+        refusal=None if accelerator == begun and not own_limit else refusal(facts, shape, device, available),
         no_node=why_unschedulable(accelerator, nodes),
     )
 

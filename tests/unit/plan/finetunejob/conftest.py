@@ -109,6 +109,10 @@ class Namespace:
         """A user creates or edits the ConfigMap with the rows."""
         self.others[("ConfigMap", "rows")] = {"metadata": {"name": "rows"}, "data": {"train.jsonl": text}}
 
+    def add_gpu_node(self) -> None:
+        """A node with an L4 joins."""
+        self.nodes = [*self.nodes, L4_NODE]
+
     def reconcile(self) -> Plan:
         """Plans once, and carries it out."""
         related: dict[ObjectKey, Any] = {

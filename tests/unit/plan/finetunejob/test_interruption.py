@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hearth.render.training_job import TEMPLATE_HASH
+from hearth.render.training_job import TEMPLATE_HASH, mebibytes
 
 
 def test_an_interrupted_pod_is_followed_by_one_that_resumes(law: Any) -> None:
@@ -63,6 +63,59 @@ def test_a_job_taken_up_again_trains_with_the_same_batches(law: Any) -> None:
     assert law.job("train")["metadata"]["name"] == name
     assert law.status["resolved"]["training"] == before
     assert law.children[("ConfigMap", "court-train")]["data"]["train.json"] == config
+
+
+def test_a_gpu_node_that_joins_does_not_change_what_a_job_on_cpu_is_told(law: Any) -> None:
+    law.edit(accelerator=None)
+    law.run()
+    config = law.children[("ConfigMap", "court-train")]["data"]["train.json"]
+    assert '"device": "CPU"' in config
+    law.add_gpu_node()
+    law.reconcile()
+    assert law.children[("ConfigMap", "court-train")]["data"]["train.json"] == config
+    assert law.status["resolved"]["accelerator"] == {"count": 0}
+
+
+@pytest.mark.parametrize("left", [1, 0], ids=["the GPU node is lost", "all nodes are lost"])
+def test_a_job_on_a_gpu_waits_for_another_node_when_its_own_is_lost(law: Any, left: int) -> None:
+    law.add_gpu_node()
+    law.edit(accelerator=None)
+    law.run()
+    assert law.status["resolved"]["accelerator"] == {"count": 1}
+    law.nodes = law.nodes[:left]
+    law.reconcile()
+    assert law.condition("Training")["status"] == "True", "the pod that runs is left alone"
+    law.pods = []
+    law.end("train", code=75)
+    law.pass_time(61)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "Unschedulable"
+    assert law.status["phase"] == "Waiting"
+    assert "completionTime" not in law.status
+
+
+def test_a_smaller_node_makes_a_new_pod_wait_with_all_the_memory_that_was_planned(law: Any) -> None:
+    law.run()
+    law.edit(suspend=True)
+    law.pods = []
+    law.reconcile()
+    law.nodes = [{"metadata": {"name": "small"}, "status": {"allocatable": {"memory": "1Gi"}}}]
+    law.edit(suspend=False)
+    law.reconcile()
+    law.reconcile()
+    assert law.condition("Ready")["reason"] != "DoesNotFit"
+    made = law.job("train")["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert made["limits"]["memory"] == made["requests"]["memory"] == mebibytes(law.status["memory"]["planned"])
+
+
+def test_a_memory_limit_that_is_too_low_is_refused_after_the_start_too(law: Any) -> None:
+    law.run()
+    law.edit(podOverrides={"resources": {"limits": {"memory": "512Mi"}}})
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "DoesNotFit"
+    law.edit(podOverrides={"resources": {"limits": {"memory": "12Gi"}}})
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "Restarting"
 
 
 def test_a_pod_is_not_replaced_while_the_old_one_still_saves(law: Any) -> None:
