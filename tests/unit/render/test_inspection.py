@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hearth.api.model_facts import ModelFacts
-from hearth.render.inspection import inspection_job, inspection_name
+from hearth.render.inspection import inspection_job
 from hearth.render.scripts import inspect_model, script
 
 CONFIG = {
@@ -226,7 +226,6 @@ def test_a_hub_that_does_not_answer_is_worth_another_try(inspect: Inspect, monke
 
 def test_the_inspection_job_fails_at_once_for_a_missing_model_only() -> None:
     job = inspection_job(OWNER, "pvc://weights/court", image="gateway", config_map="court-engine")
-    assert job["metadata"]["name"] == inspection_name("court", "pvc://weights/court")
     rules = job["spec"]["podFailurePolicy"]["rules"]
     assert [r["action"] for r in rules] == ["Ignore", "FailJob"]
     assert rules[1]["onExitCodes"]["values"] == [66]
@@ -240,8 +239,20 @@ def test_the_hub_token_comes_from_the_secret_and_appears_nowhere_else() -> None:
     assert container["env"] == [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}]
 
 
-def test_another_uri_is_another_job() -> None:
-    assert inspection_name("court", "pvc://a/b") != inspection_name("court", "pvc://a/c")
+def test_another_uri_or_secret_is_another_job_because_a_template_cannot_be_changed() -> None:
+    ways: list[tuple[str, str | None]] = [("hf://o/m", None), ("hf://o/n", None), ("hf://o/m", "hub")]
+    jobs = [inspection_job(OWNER, uri, image="g", config_map="c", hub_secret=secret) for uri, secret in ways]
+    assert len({job["metadata"]["name"] for job in jobs}) == 3
+
+
+def test_a_failed_inspection_is_left_alone_for_as_long_as_it_has_been_failing() -> None:
+    waits = [
+        inspection_job(OWNER, "pvc://a/b", image="g", config_map="c", failing_seconds=s)["spec"][
+            "ttlSecondsAfterFinished"
+        ]
+        for s in (0, 130, 400.7, 86_400)
+    ]
+    assert waits == [120, 130, 400, 1800]
 
 
 def test_the_program_is_shipped_with_the_operator() -> None:

@@ -84,5 +84,7 @@ class LLMServiceStatus(StatusBase):
     """Label selector of the engine pods, for autoscalers."""
     memory: MemoryPlanStatus | None = None
     """The memory of one engine pod."""
+    inspected: ResolvedModel | None = None
+    """What the files of a model say that was read and does not fit. Kept, so that it is read once."""
     resolved: LLMServiceResolved | None = None
     """What the operator chose."""

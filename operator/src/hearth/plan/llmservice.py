@@ -61,7 +61,7 @@ def plan(world: World, now: datetime) -> Plan:
         return _told(world, Outcome(reason="InvalidSpec", message=spec.message, stalled=True), now)
     if spec.suspend:
         return _suspended(world, spec, now)
-    model = resolve_model(world, spec)
+    model = resolve_model(world, spec, now)
     if model.model is None:
         return _without_model(world, spec, model, now)
     sizing = size_engine(spec, model.model, world.nodes, world.owner.get("status", {}).get("resolved"))
@@ -133,6 +133,7 @@ def _refused(world: World, spec: LLMServiceSpec, model: ModelState, refusal: Doe
         stalled=True,
         suggestion=change or head,
         health=health,
+        model=model.model,
     )
     return _told(world, outcome, now, (Apply(engine_config_map(world.owner)), *model.actions))
 
@@ -164,7 +165,8 @@ def _serving(
         choice=choice,
         retrieval=index.retrieval if index else None,
     )
-    return _told(world, outcome, now, (*(Apply(o) for o in objects), *_leftovers(world, objects, complete=bool(front))))
+    leftovers = _leftovers(world, objects, complete=bool(front))
+    return _told(world, outcome, now, (*(Apply(o) for o in objects), *leftovers, *model.actions))
 
 
 def _choice(

@@ -35,6 +35,7 @@ class Outcome:
     waiting_on: str | None = None
     health: EngineHealth | None = None
     model: ResolvedModel | None = None
+    """The model to serve; without the rest of a plan for it, one that was read and does not fit."""
     fine_tune_job: str | None = None
     sizing: Sizing | None = None
     memory: MemoryPlan | None = None
@@ -112,10 +113,13 @@ def _addresses(world: World) -> Json:
 
 def _resolved(outcome: Outcome) -> Json:
     model, memory, choice, sizing = outcome.model, outcome.memory, outcome.choice, outcome.sizing
-    if model is None or memory is None or choice is None or sizing is None:
+    if model is None:
         return {}
+    facts = model.model_dump(by_alias=True, exclude_none=True)
+    if memory is None or choice is None or sizing is None:
+        return {"inspected": facts}
     resolved: Json = {
-        "model": model.model_dump(by_alias=True, exclude_none=True),
+        "model": facts,
         "servedName": choice.served_name,
         "engineImage": choice.image,
         "device": sizing.device,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -12,8 +13,9 @@ from hearth.api.model_facts import ModelFacts, ResolvedModel
 from hearth.api.shapes import FromFineTune
 from hearth.plan.conditions import Condition
 from hearth.plan.pod_trouble import result_of, trouble
-from hearth.plan.world import Action, Apply, ObjectKey, World
-from hearth.render.inspection import inspection_job, inspection_name
+from hearth.plan.transition import condition
+from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
+from hearth.render.inspection import inspection_job
 from hearth.render.sources import UnsupportedUriError
 from hearth.render.vllm import engine_name
 
@@ -34,12 +36,14 @@ class ModelState:
     actions: tuple[Action, ...] = ()
 
 
-def resolve_model(world: World, spec: LLMServiceSpec) -> ModelState:
+def resolve_model(world: World, spec: LLMServiceSpec, now: datetime) -> ModelState:
     """The state of the spec's model in this world."""
     if spec.model.from_fine_tune is not None:
-        return _from_fine_tune(world, spec, spec.model.from_fine_tune)
-    assert spec.model.uri is not None
-    return _from_uri(world, spec, spec.model.uri)
+        found = _from_fine_tune(world, spec, spec.model.from_fine_tune, now)
+    else:
+        assert spec.model.uri is not None
+        found = _from_uri(world, spec, spec.model.uri, now)
+    return replace(found, actions=(*found.actions, *_abandoned(world, found)))
 
 
 def recorded(world: World) -> tuple[ResolvedModel | None, str | None]:
@@ -50,6 +54,21 @@ def recorded(world: World) -> tuple[ResolvedModel | None, str | None]:
     except (KeyError, ValidationError):
         return None, None
     return model, resolved.get("fineTuneJob", {}).get("name")
+
+
+def _inspected_before(world: World) -> ResolvedModel | None:
+    """The model in status.inspected: it was read, and did not fit then."""
+    try:
+        return ResolvedModel.model_validate(world.owner.get("status", {}).get("inspected"))
+    except ValidationError:
+        return None
+
+
+def _abandoned(world: World, found: ModelState) -> list[Action]:
+    """Inspections under way that nobody waits for any more. What has finished goes by itself."""
+    wanted = {a.obj["metadata"]["name"] for a in found.actions if isinstance(a, Apply)}
+    jobs = [c for c in world.children if c["kind"] == "Job" and c["metadata"]["name"] not in wanted]
+    return [Delete(key_of(job), job["metadata"]["uid"]) for job in jobs if not _finished(job)]
 
 
 def _ready(model: ResolvedModel, fine_tune_job: str | None = None, note: str = "") -> ModelState:
@@ -68,18 +87,27 @@ def _stuck(reason: str, message: str, suggestion: str = "", actions: tuple[Actio
     return ModelState(condition, stalled=True, suggestion=suggestion or None, actions=actions)
 
 
-def _from_uri(world: World, spec: LLMServiceSpec, uri: str) -> ModelState:
+def _from_uri(world: World, spec: LLMServiceSpec, uri: str, now: datetime) -> ModelState:
     known, came_from = recorded(world)
     if known is not None and known.source == uri and came_from is None:
         return _ready(known)
-    return _inspected(world, spec, uri, digest=None, fine_tune_job=None)
+    read = _inspected_before(world)
+    if read is not None and read.source == uri:
+        return _ready(read)
+    return _inspected(world, spec, uri, now)
 
 
 def _inspected(
-    world: World, spec: LLMServiceSpec, uri: str, digest: str | None, fine_tune_job: str | None
+    world: World,
+    spec: LLMServiceSpec,
+    uri: str,
+    now: datetime,
+    digest: str | None = None,
+    fine_tune_job: str | None = None,
 ) -> ModelState:
     """Reads the result of the inspection Job, which is made where there is none."""
     owner = world.owner
+    before = _failed_before(world)
     try:
         job = inspection_job(
             owner,
@@ -87,11 +115,14 @@ def _inspected(
             image=world.settings.images.gateway,
             config_map=engine_name(owner["metadata"]["name"]),
             hub_secret=spec.model.secret_ref.name if spec.model.secret_ref else None,
+            failing_seconds=_standing_for(world, now) if before else 0,
         )
     except UnsupportedUriError as error:
         return _stuck("InvalidModelUri", str(error))
-    name = inspection_name(owner["metadata"]["name"], uri)
+    name = job["metadata"]["name"]
     live = world.child("Job", name)
+    if live is not None:
+        job["spec"]["ttlSecondsAfterFinished"] = live["spec"]["ttlSecondsAfterFinished"]
     apply: tuple[Action, ...] = (Apply(job),)
     pods = sorted(
         world.pods_labelled("batch.kubernetes.io/job-name", name),
@@ -100,14 +131,17 @@ def _inspected(
     for pod in reversed(pods):
         result = result_of(pod, "inspect")
         if result and "facts" in result:
-            return _from_facts(uri, result["facts"], digest, fine_tune_job)
+            return replace(_from_facts(uri, result["facts"], digest, fine_tune_job), actions=apply)
         if result and "error" in result and _failed(live):
             told = result["error"]
             return _stuck(told["class"], told["message"], told.get("suggestion", ""), apply)
     found = trouble(pods)
     if found is not None and found.reason != "Unschedulable":
         return _stuck(found.reason, f"the model cannot be read: {found.message}", actions=apply)
-    return _again(world, apply) or _waiting("Inspecting", f"reading {uri}", f"Job {name}", apply)
+    if before is not None:
+        # While a failed inspection is repeated, its failure stays on show: the condition must not flap.
+        return replace(before, actions=apply)
+    return _waiting("Inspecting", f"reading {uri}", f"Job {name}", apply)
 
 
 def _from_facts(uri: str, facts: Json, digest: str | None, fine_tune_job: str | None) -> ModelState:
@@ -121,21 +155,34 @@ def _from_facts(uri: str, facts: Json, digest: str | None, fine_tune_job: str | 
 
 
 def _failed(job: Json | None) -> bool:
-    conditions = (job or {}).get("status", {}).get("conditions", [])
-    return any(c["type"] in ("Failed", "FailureTarget") and c["status"] == "True" for c in conditions)
+    return job is not None and _has(job, "Failed", "FailureTarget")
 
 
-def _again(world: World, actions: tuple[Action, ...]) -> ModelState | None:
-    """While a failed inspection is repeated, its failure stays on show: the condition must not flap."""
+def _has(job: Json, *types: str) -> bool:
+    conditions = job.get("status", {}).get("conditions", [])
+    return any(c["type"] in types and c["status"] == "True" for c in conditions)
+
+
+def _finished(job: Json) -> bool:
+    return _failed(job) or _has(job, "Complete", "SuccessCriteriaMet")
+
+
+def _failed_before(world: World) -> ModelState | None:
+    """The failure on record, if the inspection of this very spec has failed."""
     status = world.owner.get("status", {})
-    before = next((c for c in status.get("conditions", []) if c["type"] == TYPE), None)
-    failure = status.get("failure", {})
-    if before is None or before["status"] != "False" or failure.get("class") != before["reason"]:
+    before, failure = condition(status, TYPE), status.get("failure", {})
+    if before.get("status") != "False" or failure.get("class") != before["reason"]:
         return None
     if before.get("observedGeneration") != world.owner["metadata"].get("generation"):
         return None
-    condition = Condition(TYPE, "False", before["reason"], before["message"])
-    return ModelState(condition, stalled=True, suggestion=failure.get("suggestion"), actions=actions)
+    shown = Condition(TYPE, "False", before["reason"], before["message"])
+    return ModelState(shown, stalled=True, suggestion=failure.get("suggestion"))
+
+
+def _standing_for(world: World, now: datetime) -> float:
+    """Seconds since the model is not ready."""
+    since: str = condition(world.owner["status"], TYPE)["lastTransitionTime"]
+    return (now - datetime.fromisoformat(since)).total_seconds()
 
 
 def fine_tune_key(owner: Json, name: str) -> ObjectKey:
@@ -143,7 +190,7 @@ def fine_tune_key(owner: Json, name: str) -> ObjectKey:
     return ObjectKey("FineTuneJob", owner["metadata"]["namespace"], name)
 
 
-def _from_fine_tune(world: World, spec: LLMServiceSpec, wanted: FromFineTune) -> ModelState:
+def _from_fine_tune(world: World, spec: LLMServiceSpec, wanted: FromFineTune, now: datetime) -> ModelState:
     known, came_from = recorded(world)
     job = world.related.get(fine_tune_key(world.owner, wanted.name))
     label = f"FineTuneJob {wanted.name}"
@@ -159,7 +206,7 @@ def _from_fine_tune(world: World, spec: LLMServiceSpec, wanted: FromFineTune) ->
         if chosen is None:
             have = ", ".join(a["digest"] for a in artifacts) or "none"
             return _stuck("ArtifactNotFound", f"{label} has no artifact {wanted.digest}; it has: {have}")
-        return _artifact(world, spec, wanted.name, job, chosen)
+        return _artifact(world, spec, wanted.name, job, chosen, now)
     refusal = _unfinished(label, status)
     if refusal is not None:
         return refusal
@@ -167,7 +214,7 @@ def _from_fine_tune(world: World, spec: LLMServiceSpec, wanted: FromFineTune) ->
     if chosen is None:
         have = ", ".join(a["kind"] for a in artifacts) or "none"
         return _stuck("ArtifactNotFound", f"{label} has no {wanted.artifact or 'Merged'} artifact; it has: {have}")
-    return _artifact(world, spec, wanted.name, job, chosen)
+    return _artifact(world, spec, wanted.name, job, chosen, now)
 
 
 def _unfinished(label: str, status: Json) -> ModelState | None:
@@ -185,21 +232,21 @@ def _unfinished(label: str, status: Json) -> ModelState | None:
     return _waiting("WaitingForFineTune", f"{label} has not finished", label)
 
 
-def _artifact(world: World, spec: LLMServiceSpec, name: str, job: Json, artifact: Json) -> ModelState:
+def _artifact(world: World, spec: LLMServiceSpec, name: str, job: Json, artifact: Json, now: datetime) -> ModelState:
     if artifact["kind"] == "Adapter":
         return _stuck(
             "AdapterNotServable",
             f"the adapter of FineTuneJob {name} is no whole model",
             "set model.fromFineTune.artifact: Merged",
         )
-    known, _ = recorded(world)
-    if known is not None and known.digest == artifact["digest"] and known.source == artifact["uri"]:
-        return _ready(known, name)
+    for known in (recorded(world)[0], _inspected_before(world)):
+        if known is not None and known.digest == artifact["digest"] and known.source == artifact["uri"]:
+            return _ready(known, name)
     facts = job.get("status", {}).get("resolved", {}).get("model")
     if facts is None:
-        return _inspected(world, spec, artifact["uri"], artifact["digest"], name)
+        return _inspected(world, spec, artifact["uri"], now, artifact["digest"], name)
     try:
         model = ResolvedModel.model_validate(facts | {"source": artifact["uri"], "digest": artifact["digest"]})
     except ValidationError:
-        return _inspected(world, spec, artifact["uri"], artifact["digest"], name)
+        return _inspected(world, spec, artifact["uri"], now, artifact["digest"], name)
     return _ready(model, name)

@@ -8,16 +8,11 @@ from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
 from hearth.render.sources import Mount, hub_token_env, mount
 
-RETRY_SECONDS = 120
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 120, 1800
 """A finished inspection goes after this time: a failed one is then made again, and sees what has changed since."""
 
 MODEL_PATH = "/model"
 SCRIPTS_PATH = "/hearth"
-
-
-def inspection_name(owner: str, uri: str) -> str:
-    """Name of the inspection Job of this URI: another URI is another Job."""
-    return child_name(owner, f"inspect-{digest8(uri)}")
 
 
 def inspect_container(image: str, source: Mount, hub_secret: str | None) -> Json:
@@ -38,10 +33,20 @@ def scripts_volume(config_map: str) -> Json:
     return {"name": "scripts", "configMap": {"name": config_map}}
 
 
-def inspection_job(owner: Json, uri: str, *, image: str, config_map: str, hub_secret: str | None = None) -> Json:
+def inspection_job(
+    owner: Json,
+    uri: str,
+    *,
+    image: str,
+    config_map: str,
+    hub_secret: str | None = None,
+    failing_seconds: float = 0,
+) -> Json:
     """A Job that mounts the model read-only and writes its facts to the pod's termination message.
 
-    A missing or unreadable model (exit 66) fails it at once; an unreachable hub (exit 69) is tried again.
+    A missing or unreadable model (exit 66) fails it at once; an unreachable hub (exit 69) is tried again. What has
+    failed for `failing_seconds` is left alone for as long again, so that the tries grow rare. The name has the pod's
+    digest: another URI, or another Secret for it, is another Job, because the template of a Job cannot be changed.
     """
     source = mount(uri, "model", MODEL_PATH)
     template = restricted_pod(
@@ -55,10 +60,13 @@ def inspection_job(owner: Json, uri: str, *, image: str, config_map: str, hub_se
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": inspection_name(owner["metadata"]["name"], uri), "labels": owner_labels(owner)},
+        "metadata": {
+            "name": child_name(owner["metadata"]["name"], f"inspect-{digest8(template)}"),
+            "labels": owner_labels(owner),
+        },
         "spec": {
             "backoffLimit": 3,
-            "ttlSecondsAfterFinished": RETRY_SECONDS,
+            "ttlSecondsAfterFinished": int(min(max(RETRY_SECONDS, failing_seconds), LONGEST_RETRY_SECONDS)),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [disrupted, missing]},
             "template": template,

@@ -46,6 +46,49 @@ def test_a_missing_model_is_looked_for_again_without_the_condition_flapping(gene
     assert ("Deployment", "court-engine") in generate.children
 
 
+def test_a_model_that_stays_missing_is_looked_for_ever_more_rarely(generate: Any) -> None:
+    waits: list[int] = []
+    generate.reconcile()
+    for _ in range(8):
+        generate.finish_inspection(MISSING, code=66)
+        generate.reconcile()
+        (inspection,) = [obj for (kind, _), obj in generate.children.items() if kind == "Job"]
+        waits.append(inspection["spec"]["ttlSecondsAfterFinished"])
+        generate.pass_time(waits[-1])
+        generate.forget_jobs()
+        generate.reconcile()
+    assert waits == [120, 120, 240, 480, 960, 1800, 1800, 1800]
+
+
+def test_a_model_that_was_read_and_does_not_fit_is_not_read_again(generate: Any) -> None:
+    generate.edit(resources={"limits": {"memory": "1Gi"}})
+    generate.reconcile()
+    generate.finish_inspection()
+    generate.reconcile()
+    writes = generate.status_writes
+    for _ in range(3):
+        generate.pass_time(120)
+        generate.forget_jobs()
+        generate.reconcile()
+    assert "Job" not in {kind for kind, _ in generate.children}
+    assert generate.condition("Stalled")["reason"] == "DoesNotFit"
+    assert generate.status_writes == writes
+    generate.edit(resources=None)
+    generate.reconcile()
+    assert ("Deployment", "court-engine") in generate.children
+    assert "inspected" not in generate.owner["status"]
+
+
+def test_an_inspection_that_hangs_goes_when_another_model_is_asked_for(generate: Any) -> None:
+    generate.serve()
+    generate.edit(model={"uri": "oci://models/of-a-registry-that-hangs"})
+    generate.reconcile()
+    assert "Job" in {kind for kind, _ in generate.children}
+    generate.edit(model={"uri": "oci://models/smollm2"})
+    generate.reconcile()
+    assert "Job" not in {kind for kind, _ in generate.children}
+
+
 def test_a_claim_that_does_not_exist_is_named(generate: Any) -> None:
     generate.owner["spec"]["model"] = {"uri": "pvc://weights/court"}
     generate.reconcile()
