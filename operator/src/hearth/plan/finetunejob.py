@@ -15,9 +15,10 @@ from hearth.api.model_facts import ResolvedModel
 from hearth.api.shapes import Accelerator
 from hearth.plan.conditions import Condition, merge, rfc3339
 from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
+from hearth.plan.job_config import as_read_by
 from hearth.plan.quiet import settle
 from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
-from hearth.plan.training_data import DataState, resolve_data, sources, stale_jobs
+from hearth.plan.training_data import DataState, prepare_identity, resolve_data, sources, stale_jobs
 from hearth.plan.training_outcome import ending, failed, succeeded
 from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
 from hearth.plan.training_volume import (
@@ -44,6 +45,7 @@ from hearth.render.training_job import (
     TrainingPod,
     changeable,
     config_map,
+    prepare_name,
     room,
     train_job,
     train_name,
@@ -222,7 +224,14 @@ def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
             lineage=lineage,
         )
     scripts = {"inspect_model.py": script("inspect_model.py")}
-    return config_map(world.owner, configs, world.settings.progress_ca, scripts)
+    wanted = config_map(world.owner, configs, world.settings.progress_ca, scripts)
+    ours = world.settings.images.trainer
+    checking = world.child("Job", prepare_name(world.owner, prepare_identity(world, spec)))
+    wanted = as_read_by(world, checking, wanted, ("prepare.json", *scripts), ours)
+    if start is None:
+        return wanted
+    training = world.child("Job", train_name(world.owner, start.identity))
+    return as_read_by(world, training, wanted, ("train.json",), ours)
 
 
 def _training(world: World, start: Start, now: datetime) -> Plan:

@@ -10,6 +10,7 @@ from hearth.api.vectorindex import VectorIndexSpec
 from hearth.plan.conditions import Condition
 from hearth.plan.index_engine import EngineState
 from hearth.plan.index_inputs import EmbeddersState, SourcesState
+from hearth.plan.job_config import as_read_by
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.world import Action, Apply, Delete, World, key_of
 from hearth.render.indexer_job import BUILD, CONTAINER, Build, alias_of, build_name, config_map, job, job_name
@@ -92,7 +93,8 @@ def _under_way(
     settings = world.settings
     live = world.child("Job", job_name(world.owner["metadata"]["name"], wanted))
     made = job(world.owner, spec, build, image=settings.images.indexer, progress_url=settings.progress_url)
-    actions = (*spare, Apply(config_map(world.owner, spec, build, settings.progress_ca)))
+    config = config_map(world.owner, spec, build, settings.progress_ca)
+    actions = (*spare, Apply(as_read_by(world, live, config, ("config.json",), settings.images.indexer)))
     if live is None:
         actions = (*actions, Apply(made))  # later it is left alone: a Job's template cannot be changed
         told = Condition(TYPE, "False", "Building", f"build {wanted} begins")

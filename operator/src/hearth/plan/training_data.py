@@ -66,7 +66,7 @@ def resolve_data(world: World, spec: FineTuneJobSpec, now: datetime) -> DataStat
     missing = _missing(world, spec)
     if missing is not None:
         return missing
-    identity = _identity(world, spec)
+    identity = prepare_identity(world, spec)
     name = prepare_name(world.owner, identity)
     try:
         job = prepare_job(world.owner, spec, name, world.settings.images.trainer)
@@ -141,7 +141,7 @@ def _waiting(reason: str, message: str, on: str, actions: tuple[Action, ...] = (
     return DataState(Condition(TYPE, "False", reason, message), waiting_on=(on,), actions=actions)
 
 
-def _identity(world: World, spec: FineTuneJobSpec) -> Json:
+def prepare_identity(world: World, spec: FineTuneJobSpec) -> Json:
     """What the check depends on. The contents of ConfigMaps are part of it: mended rows are checked anew."""
     contents = {
         key.name: digest8([found.get("data", {}), found.get("binaryData", {})])

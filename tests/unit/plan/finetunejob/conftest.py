@@ -100,6 +100,7 @@ class Namespace:
         self.nodes: list[dict[str, Any]] = [CPU_NODE]
         self.dependents: list[dict[str, Any]] = []
         self.progress: dict[str, Any] | None = None
+        self.settings = SETTINGS
         self.events: list[str] = []
         self.writes = 0
         self.status_writes = 0
@@ -113,6 +114,15 @@ class Namespace:
         """A node with an L4 joins."""
         self.nodes = [*self.nodes, L4_NODE]
 
+    def upgrade(self) -> None:
+        """Another operator takes over, with another trainer image and another certificate."""
+        images = self.settings.images.model_copy(update={"trainer": "trainer@sha256:2"})
+        self.settings = self.settings.model_copy(update={"images": images, "progress_ca": "NEW PEM"})
+
+    def config(self, key: str) -> str:
+        """A part of the configuration that the pods read."""
+        return str(self.children[("ConfigMap", "court-train")]["data"][key])
+
     def reconcile(self) -> Plan:
         """Plans once, and carries it out."""
         related: dict[ObjectKey, Any] = {
@@ -121,7 +131,7 @@ class Namespace:
         }
         world = World(
             owner=self.owner,
-            settings=SETTINGS,
+            settings=self.settings,
             children=tuple(c for k, c in self.children.items() if k not in self.ownerless),
             pods=tuple(self.pods),
             related=related,

@@ -50,7 +50,7 @@ def test_a_suspended_job_keeps_its_volume_and_its_checkpoint(law: Any) -> None:
 def test_a_job_taken_up_again_trains_with_the_same_batches(law: Any) -> None:
     law.run()
     before = law.status["resolved"]["training"]
-    config = law.children[("ConfigMap", "court-train")]["data"]["train.json"]
+    config = law.config("train.json")
     name = law.job("train")["metadata"]["name"]
     law.edit(suspend=True)
     law.pods = [p for p in law.pods if p["metadata"]["labels"]["hearth.dev/component"] != "train"]
@@ -62,17 +62,17 @@ def test_a_job_taken_up_again_trains_with_the_same_batches(law: Any) -> None:
     law.reconcile()
     assert law.job("train")["metadata"]["name"] == name
     assert law.status["resolved"]["training"] == before
-    assert law.children[("ConfigMap", "court-train")]["data"]["train.json"] == config
+    assert law.config("train.json") == config
 
 
 def test_a_gpu_node_that_joins_does_not_change_what_a_job_on_cpu_is_told(law: Any) -> None:
     law.edit(accelerator=None)
     law.run()
-    config = law.children[("ConfigMap", "court-train")]["data"]["train.json"]
+    config = law.config("train.json")
     assert '"device": "CPU"' in config
     law.add_gpu_node()
     law.reconcile()
-    assert law.children[("ConfigMap", "court-train")]["data"]["train.json"] == config
+    assert law.config("train.json") == config
     assert law.status["resolved"]["accelerator"] == {"count": 0}
 
 
@@ -144,6 +144,40 @@ def test_a_new_trainer_image_does_not_disturb_a_running_job(law: Any) -> None:
     law.run()
     made = law.reconcile()
     assert not [a for a in made.actions if getattr(a, "obj", {}).get("kind") == "Job"]
+
+
+@pytest.mark.parametrize(
+    ("part", "config"), [("prepare", "prepare_config"), ("train", "train_config")], ids=["the check", "training"]
+)
+def test_an_upgrade_leaves_a_pod_that_resumes_the_configuration_that_its_image_understands(
+    law: Any, monkeypatch: pytest.MonkeyPatch, part: str, config: str
+) -> None:
+    law.reconcile() if part == "prepare" else law.run()
+    before = law.config(f"{part}.json")
+    monkeypatch.setattr(f"hearth.plan.finetunejob.{config}", lambda *_, **__: {"newer": True})
+    law.upgrade()
+    law.reconcile()
+    assert law.config(f"{part}.json") == before
+    assert law.config("ca.crt") == "NEW PEM", "the endpoint that it reports to has a new certificate"
+
+
+def test_a_job_made_after_an_upgrade_reads_what_its_own_image_understands(law: Any) -> None:
+    law.run()
+    law.edit(suspend=True)
+    law.pods = []
+    law.reconcile()
+    law.upgrade()
+    law.edit(suspend=False)
+    law.reconcile()
+    assert law.job("train")["spec"]["template"]["spec"]["containers"][0]["image"] == "trainer@sha256:2"
+    assert "trainer@sha256:2" in law.config("train.json")
+
+
+def test_an_edit_while_it_trains_reaches_the_next_pod_of_the_same_image(law: Any) -> None:
+    law.run()
+    law.edit(checkpoints={"intervalSteps": 7})
+    law.reconcile()
+    assert '"intervalSteps": 7' in law.config("train.json")
 
 
 def test_a_queued_job_waits_to_be_admitted(law: Any) -> None:

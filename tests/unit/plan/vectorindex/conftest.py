@@ -96,6 +96,7 @@ class Scene:
     progress: Json | None = None
     now: datetime = NOW
     generation: int = 1
+    settings: Settings = SETTINGS
 
     def world(self) -> World:
         """What a plan sees."""
@@ -111,9 +112,14 @@ class Scene:
         }  # fmt: skip
         related = {key: self.around.get(key.kind) for key in needs(owner)}
         return World(
-            owner=owner, settings=SETTINGS, children=tuple(self.children.values()), pods=tuple(self.pods),
+            owner=owner, settings=self.settings, children=tuple(self.children.values()), pods=tuple(self.pods),
             related=related, progress=self.progress,
         )  # fmt: skip
+
+    def upgrade(self) -> None:
+        """Another operator takes over, with another indexer image and another certificate."""
+        images = self.settings.images.model_copy(update={"indexer": "indexer@sha256:2"})
+        self.settings = self.settings.model_copy(update={"images": images, "progress_ca": "NEW PEM"})
 
     def decide(self) -> Plan:
         """The plan for the world as it is."""

@@ -192,6 +192,20 @@ def test_a_result_that_was_lost_is_asked_for_again(scene: Any) -> None:
     assert scene.condition("Indexed") == ("False", "Building")
 
 
+def test_an_upgrade_leaves_a_build_that_resumes_the_configuration_that_its_image_understands(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    key = ("ConfigMap", scene.job["metadata"]["name"])
+    before = scene.children[key]["data"]["config.json"]
+    monkeypatch.setattr("hearth.render.indexer_job.config", lambda *_: {"newer": True})
+    scene.upgrade()
+    scene.act()
+    assert scene.children[key]["data"] == {"config.json": before, "ca.crt": "NEW PEM"}
+
+
 def test_an_image_that_cannot_be_pulled_is_named(scene: Any) -> None:
     scene.act()
     scene.engine_answers()
