@@ -14,6 +14,7 @@ from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ResolvedModel
 from hearth.api.shapes import Accelerator
 from hearth.plan.conditions import Condition, merge, rfc3339
+from hearth.plan.fine_tune_reference import fine_tune_key, volumes_of
 from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
 from hearth.plan.job_config import as_read_by
 from hearth.plan.quiet import settle
@@ -80,9 +81,12 @@ def needs(owner: Json) -> frozenset[ObjectKey]:
     return frozenset(found | ({storage} if storage else set()))
 
 
-def refers_to(_owner: Json) -> frozenset[ObjectKey]:
-    """A FineTuneJob names no other resource of Hearth."""
-    return frozenset()
+def refers_to(owner: Json) -> frozenset[ObjectKey]:
+    """Another FineTuneJob whose artifact this one starts from, named by its claim, until this one has succeeded."""
+    spec = parse(FineTuneJobSpec, owner.get("spec", {}))
+    if isinstance(spec, Invalid) or (owner.get("status") or {}).get("phase") == "Succeeded":
+        return frozenset()
+    return frozenset(volumes_of(owner, [spec.model.uri]) - {fine_tune_key(owner, owner["metadata"]["name"])})
 
 
 def plan(world: World, now: datetime) -> Plan:

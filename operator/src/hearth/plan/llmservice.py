@@ -9,10 +9,11 @@ from hearth.api.llmservice import KIND, LLMServiceSpec
 from hearth.api.model_facts import ResolvedModel
 from hearth.plan.conditions import Condition
 from hearth.plan.engine_sizing import Sizing, size_engine
+from hearth.plan.fine_tune_reference import fine_tune_key, served_models, volumes_of
 from hearth.plan.index_reference import IndexState, index_key, resolve_index
 from hearth.plan.llmservice_status import Outcome, compose_status, events
 from hearth.plan.memory import DoesNotFit, MemoryPlan
-from hearth.plan.model_resolution import ModelState, fine_tune_key, recorded, resolve_model
+from hearth.plan.model_resolution import ModelState, recorded, resolve_model
 from hearth.plan.quiet import settle
 from hearth.plan.service_health import EngineHealth, judge
 from hearth.plan.validation import Invalid, parse
@@ -38,20 +39,28 @@ from hearth.render.vllm import (
 
 def needs(owner: Json) -> frozenset[ObjectKey]:
     """The FineTuneJob and the VectorIndex that the spec names."""
-    return refers_to(owner)
+    spec = parse(LLMServiceSpec, owner.get("spec", {}))
+    return frozenset() if isinstance(spec, Invalid) else frozenset(_named(owner, spec))
 
 
 def refers_to(owner: Json) -> frozenset[ObjectKey]:
-    """Read from the raw spec: a spec that does not parse refers to nothing."""
+    """What the spec names, and the FineTuneJobs whose weights are served by whatever way they were named.
+
+    Of a spec that does not parse nothing is known; what is served stays in use.
+    """
     spec = parse(LLMServiceSpec, owner.get("spec", {}))
     if isinstance(spec, Invalid):
-        return frozenset()
+        return frozenset(served_models(owner))
+    return frozenset(_named(owner, spec) | served_models(owner) | volumes_of(owner, [spec.model.uri]))
+
+
+def _named(owner: Json, spec: LLMServiceSpec) -> set[ObjectKey]:
     found = set()
     if spec.model.from_fine_tune is not None:
         found.add(fine_tune_key(owner, spec.model.from_fine_tune.name))
     if spec.rag is not None:
         found.add(index_key(owner, spec.rag.index_ref.name))
-    return frozenset(found)
+    return found
 
 
 def plan(world: World, now: datetime) -> Plan:

@@ -12,9 +12,10 @@ from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.model_facts import ModelFacts, ResolvedModel
 from hearth.api.shapes import FromFineTune
 from hearth.plan.conditions import Condition
+from hearth.plan.fine_tune_reference import fine_tune_key
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.transition import condition
-from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
+from hearth.plan.world import Action, Apply, Delete, World, key_of
 from hearth.render.inspection import inspection_job
 from hearth.render.sources import UnsupportedUriError
 from hearth.render.vllm import engine_name
@@ -183,11 +184,6 @@ def _standing_for(world: World, now: datetime) -> float:
     """Seconds since the model is not ready."""
     since: str = condition(world.owner["status"], TYPE)["lastTransitionTime"]
     return (now - datetime.fromisoformat(since)).total_seconds()
-
-
-def fine_tune_key(owner: Json, name: str) -> ObjectKey:
-    """The key of a FineTuneJob beside the service."""
-    return ObjectKey("FineTuneJob", owner["metadata"]["namespace"], name)
 
 
 def _from_fine_tune(world: World, spec: LLMServiceSpec, wanted: FromFineTune, now: datetime) -> ModelState:

@@ -37,6 +37,9 @@ TEMPLATE_HASH = "hearth.dev/template-hash"
 ROOM_HASH = "hearth.dev/room-hash"
 """Annotation of a training Job: digest of what the spec said of its volume when the Job was made."""
 
+ARTIFACTS = "artifacts"
+"""How the claim of a job's weights is called, after the job's own name."""
+
 MIB = 2**20
 
 
@@ -53,7 +56,16 @@ class TrainingPod:
 
 def claim_name(owner: Json) -> str:
     """The claim of checkpoints and artifacts."""
-    return child_name(owner["metadata"]["name"], "artifacts", limit=253)
+    return child_name(owner["metadata"]["name"], ARTIFACTS, limit=253)
+
+
+def job_of_claim(claim: str) -> str | None:
+    """The FineTuneJob whose `claim_name` this is; None where no job has such a claim.
+
+    A name with dots cannot be read back from its claim's.
+    """
+    name, suffix = claim[: -len(ARTIFACTS) - 1], f"-{ARTIFACTS}"
+    return name if claim.endswith(suffix) and name else None
 
 
 def config_name(owner: Json) -> str:
