@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from hearth_gateway import milvus
 from hearth_gateway.config import RagConfig
 from hearth_gateway.errors import ApiError
 from hearth_gateway.milvus import MilvusRetriever
@@ -52,9 +54,9 @@ def embedding(_: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json={"data": [{"embedding": [0.0, 1.0]}]})
 
 
-def retriever(answer: Answer = embedding, milvus: FakeMilvus | None = None, **changes: Any) -> MilvusRetriever:
+def retriever(answer: Answer = embedding, engine: FakeMilvus | None = None, **changes: Any) -> MilvusRetriever:
     made = MilvusRetriever(RagConfig.model_validate(RAG | changes), httpx.MockTransport(answer))
-    made._milvus = milvus or FakeMilvus()
+    made._milvus = engine or FakeMilvus()
     return made
 
 
@@ -102,12 +104,45 @@ async def test_an_answer_without_a_vector_is_told(body: Any) -> None:
 
 @pytest.mark.parametrize("fault", [MilvusException(message="busy"), TimedOutError()])
 async def test_an_engine_that_does_not_answer_in_time_is_told(fault: Exception) -> None:
-    asked = retriever(milvus=FakeMilvus(fault))
+    asked = retriever(engine=FakeMilvus(fault))
 
     with pytest.raises(ApiError, match="index handbook does not answer") as refused:
         await asked.find("Q?")
     assert refused.value.status == 503
     assert asked._milvus is None, "the next question opens a new connection"
+
+
+async def test_the_embedder_gets_its_key_as_the_secret_holds_it_now(tmp_path: Path) -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("authorization"))
+        return embedding(request)
+
+    key = tmp_path / "token"
+    asked = retriever(answer, embedding=RAG["embedding"] | {"apiKeyFile": str(key)})
+    await asked.find("Q?")
+    for value in ("first\n", "second\n"):
+        key.write_text(value)
+        await asked.find("Q?")
+
+    assert seen == [None, "Bearer first", "Bearer second"]
+
+
+async def test_milvus_gets_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def connect(**asked: Any) -> FakeMilvus:
+        opened.append(asked)
+        return FakeMilvus()
+
+    monkeypatch.setattr(milvus, "MilvusClient", connect)
+    (tmp_path / "token").write_text("root:Milvus\n")
+    asked = retriever(milvus=RAG["milvus"] | {"tokenFile": str(tmp_path / "token")})
+    asked._milvus = None
+    await asked.find("Q?")
+
+    assert [o["token"] for o in opened] == ["root:Milvus"]
 
 
 @pytest.mark.parametrize(
@@ -122,9 +157,9 @@ async def test_an_engine_that_does_not_answer_in_time_is_told(fault: Exception) 
 async def test_the_index_is_searched_as_its_recall_was_measured(
     search: dict[str, int], candidates: int, params: dict[str, int] | None
 ) -> None:
-    milvus = FakeMilvus()
-    await retriever(milvus=milvus, search=search, candidates=candidates).find("Q?")
+    engine = FakeMilvus()
+    await retriever(engine=engine, search=search, candidates=candidates).find("Q?")
 
-    (asked,) = milvus.searched
+    (asked,) = engine.searched
     assert asked["search_params"] == {"metric_type": "COSINE"} | ({"params": params} if params else {})
     assert asked["limit"] == candidates

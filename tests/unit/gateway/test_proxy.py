@@ -189,6 +189,17 @@ async def test_an_embedder_serves_embeddings_only(gateway: Any, engine: Any, cal
         assert (await client.post(CHAT, json=HELLO)).status_code == 404
 
 
+async def test_tokens_of_an_embedder_with_keys_can_be_counted_by_those_who_have_one(
+    gateway: Any, engine: Any, calling: Any, keys: Path
+) -> None:
+    body = {"prompt": "x", "add_special_tokens": False}
+    async with calling(gateway(task="Embed", keysDirectory=str(keys))) as client:
+        assert (await client.post("/tokenize", json=body)).status_code == 401
+        known = {"authorization": "Bearer plain-key"}
+        assert (await client.post("/tokenize", json=body, headers=known)).status_code == 200
+    assert [(a.path, a.body) for a in engine.asked] == [("/tokenize", body | {"model": "court"})]
+
+
 async def test_sampling_defaults_are_filled_in_and_locks_hold(gateway: Any, engine: Any, calling: Any) -> None:
     sampling = {"defaults": {"temperature": 0.0, "max_tokens": 64, "seed": 0}, "locked": ["temperature", "max_tokens"]}
     async with calling(gateway(sampling=sampling)) as client:

@@ -103,7 +103,11 @@ class Gateway:
                 Route("/v1/completions", self._guarded("completions", self._completions), methods=["POST"]),
             ]
         else:
-            routes.append(Route("/v1/embeddings", self._guarded("embeddings", self._embeddings), methods=["POST"]))
+            routes += [
+                Route("/v1/embeddings", self._guarded("embeddings", self._embeddings), methods=["POST"]),
+                # vLLM's own, beside its OpenAI API: an indexer counts with it how much the embedder reads.
+                Route("/tokenize", self._guarded("tokenize", self._tokenize), methods=["POST"]),
+            ]
         handlers: dict[Any, Any] = {404: self._not_found, 405: self._not_found}
         return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
 
@@ -218,6 +222,9 @@ class Gateway:
 
     async def _embeddings(self, request: Request, call: Call) -> Response:
         return await self._proxied("/v1/embeddings", await self._body(request), request, call)
+
+    async def _tokenize(self, request: Request, call: Call) -> Response:
+        return await self._proxied("/tokenize", await self._body(request), request, call)
 
     async def _body(self, request: Request) -> Body:
         """The request's JSON object, with the served model in it. Raises ApiError (400, 404, 413)."""

@@ -27,6 +27,8 @@ class MilvusConfig(ConfigModel):
 
     uri: str
     collection: str
+    token_file: str | None = None
+    """Holds `user:password` or an API token, where the engine asks for one."""
 
 
 class EmbeddingConfig(ConfigModel):
@@ -37,6 +39,8 @@ class EmbeddingConfig(ConfigModel):
     field: str
     metric: Literal["Cosine", "InnerProduct", "Euclidean"] = "Cosine"
     query_prefix: str = ""
+    api_key_file: str | None = None
+    """Holds an API key, where the embedder asks for one."""
 
 
 class RagConfig(ConfigModel):

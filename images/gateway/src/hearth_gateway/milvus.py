@@ -6,6 +6,7 @@ Imported only by a gateway that has an index: pymilvus brings pandas, which cost
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -86,7 +87,8 @@ class MilvusRetriever:
             "truncate_prompt_tokens": AS_MUCH_AS_THE_MODEL_READS,
         }
         try:
-            response = await self._embedder.post(f"{asked.url.rstrip('/')}/embeddings", json=body)
+            headers = {"authorization": f"Bearer {key}"} if (key := _secret(asked.api_key_file)) else {}
+            response = await self._embedder.post(f"{asked.url.rstrip('/')}/embeddings", json=body, headers=headers)
             if response.is_error:
                 raise self._refusal(response)
             vector: list[float] = response.json()["data"][0]["embedding"]
@@ -133,8 +135,17 @@ class MilvusRetriever:
 
     def _client(self) -> MilvusClient:
         if self._milvus is None:
-            self._milvus = MilvusClient(uri=self._config.milvus.uri, timeout=SEARCH_TIMEOUT)
+            asked = self._config.milvus
+            self._milvus = MilvusClient(uri=asked.uri, token=_secret(asked.token_file), timeout=SEARCH_TIMEOUT)
         return self._milvus
+
+
+def _secret(path: str | None) -> str:
+    """What a mounted Secret holds now; empty where there is none, and then the other side says what it misses."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except (OSError, UnicodeError):
+        return ""
 
 
 def _told_by(error: Exception) -> str:

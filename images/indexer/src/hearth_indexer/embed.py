@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from hearth_indexer.outcome import BadConfigurationError, BadDataError, IndexingError, UnavailableError
+from hearth_indexer.outcome import BadDataError, IndexingError, UnavailableError
 from hearth_indexer.retry import answered
 from hearth_indexer.settings import Embedding, secret
 
@@ -31,9 +31,8 @@ class Embedder:
     def embed(self, texts: Sequence[str]) -> list[Vector]:
         """One vector per text, in order.
 
-        Raises UnavailableError after ten minutes without an answer and where another model is served,
-        BadConfigurationError where the endpoint refuses the request, BadDataError where it refuses the texts or answers
-        with something that is no vector.
+        Raises UnavailableError after ten minutes without an answer and where another model is served or the API key is
+        refused, BadDataError where the endpoint refuses the texts or answers with something that is no vector.
         """
         vectors: list[Vector] = []
         for start in range(0, len(texts), BATCH):
@@ -58,7 +57,9 @@ class Embedder:
     def _refusal(self, response: httpx.Response) -> IndexingError:
         said = response.text[:300]
         if response.status_code in (401, 403):
-            return BadConfigurationError(f"{self._url} answers {response.status_code}: {said}", "check its access key")
+            # The Secret may be mended, and nothing tells the next run to begin but that this one is tried again.
+            advice = "put an API key of the embedder into the Secret that the embedding's secretRef names"
+            return UnavailableError(f"{self._url} answers {response.status_code}: {said}", advice)
         if response.status_code == 404:
             # The name holds the model's digest. A pod that is on its way out may still serve the one before.
             return UnavailableError(f"{self._url} serves no model {self._asked.model}: {said}")

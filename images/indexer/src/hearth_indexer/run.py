@@ -19,7 +19,7 @@ from hearth_indexer.engine import Engine, connect
 from hearth_indexer.outcome import BadDataError, NotSupportedError
 from hearth_indexer.parse import parse_all
 from hearth_indexer.progress import Progress
-from hearth_indexer.settings import Chunking, RunSettings
+from hearth_indexer.settings import Chunking, RunSettings, secret
 from hearth_indexer.sources import collect
 from hearth_indexer.tokens import TokenCounter, token_counter
 
@@ -55,7 +55,8 @@ def run(asked: RunSettings, progress: Progress) -> dict[str, Any]:
     sparse = supported(asked, able, engine.version())
     with httpx.Client(timeout=httpx.Timeout(120, connect=10)) as client:
         first = asked.embeddings[0]
-        corpus = _corpus(read, asked.chunking, token_counter(client, first.url, first.model))
+        counter = token_counter(client, first.url, first.model, secret(first.api_key_env))
+        corpus = _corpus(read, asked.chunking, counter)
         log.info("%d documents, %d chunks, %d skipped", corpus.documents, len(corpus.chunks), len(corpus.skipped))
         progress.tell(corpus.documents, len(corpus.chunks), 0, now=True)
         embedders = {e.name: Embedder(client, e) for e in asked.embeddings}

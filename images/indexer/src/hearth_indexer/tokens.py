@@ -51,9 +51,10 @@ class EndpointTokens:
 
     exact = True
 
-    def __init__(self, client: httpx.Client, url: str, model: str) -> None:
+    def __init__(self, client: httpx.Client, url: str, model: str, key: str | None = None) -> None:
         """Raises UnavailableError, or LookupError where the endpoint has no such route."""
         self._client = client
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._url = url.removesuffix("/").removesuffix("/v1") + "/tokenize"
         self._model = model
         bare, longest = self._ask("a", special=False)
@@ -66,7 +67,7 @@ class EndpointTokens:
 
     def _ask(self, text: str, special: bool) -> tuple[int, int | None]:
         body = {"model": self._model, "prompt": text, "add_special_tokens": special}
-        response = answered(lambda: self._client.post(self._url, json=body), self._url)
+        response = answered(lambda: self._client.post(self._url, json=body, headers=self._headers), self._url)
         if response.status_code in NO_SUCH_ROUTE:
             raise LookupError(self._url)
         if response.is_error:
@@ -75,9 +76,9 @@ class EndpointTokens:
         return int(reply["count"]), reply.get("max_model_len")
 
 
-def token_counter(client: httpx.Client, url: str, model: str) -> TokenCounter:
+def token_counter(client: httpx.Client, url: str, model: str, key: str | None = None) -> TokenCounter:
     """The embedder's own tokenizer where it can be asked, else an estimate."""
     try:
-        return EndpointTokens(client, url, model)
+        return EndpointTokens(client, url, model, key)
     except LookupError:
         return EstimatedTokens()

@@ -124,6 +124,9 @@ class Embedding(ApiModel):
     """Name of the vector, unique within the index: lower case letters and digits."""
     service_ref: LocalObjectReference
     """The LLMService with task Embed that makes the vectors."""
+    secret_ref: LocalObjectReference | None = None
+    """Secret with an API key of that service under the key `token`, where the service asks for keys. Indexer and
+    gateways send it."""
     metric: Metric | None = None
     """How vectors are compared. Unset: Cosine."""
     query_prefix: Annotated[str, StringConstraints(max_length=256)] | None = None

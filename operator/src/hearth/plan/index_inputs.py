@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hearth.api.base import Json
-from hearth.api.vectorindex import Source, VectorIndexSpec
+from hearth.api.vectorindex import Embedding, Source, VectorIndexSpec
 from hearth.plan.conditions import Condition
 from hearth.plan.world import ObjectKey, World
 from hearth.render.indexer_job import TOKEN_KEY, Embedder
@@ -43,11 +43,14 @@ class EmbeddersState:
 
 
 def keys(owner: Json, spec: VectorIndexSpec) -> frozenset[ObjectKey]:
-    """The ConfigMaps, claims and Secrets that the sources and an external Milvus name."""
+    """The ConfigMaps, claims and Secrets that the sources, the embeddings and an external Milvus name."""
     namespace = owner["metadata"]["namespace"]
     found = {key for source in spec.sources for key in _keys_of(namespace, source)}
-    secret = spec.milvus.external.secret_ref if spec.milvus.external else None
-    return frozenset(found | ({ObjectKey("Secret", namespace, secret.name)} if secret else set()))
+    named = [
+        spec.milvus.external.secret_ref if spec.milvus.external else None,
+        *(e.secret_ref for e in spec.embeddings),
+    ]
+    return frozenset(found | {ObjectKey("Secret", namespace, ref.name) for ref in named if ref is not None})
 
 
 def embedder_keys(owner: Json, spec: VectorIndexSpec) -> frozenset[ObjectKey]:
@@ -122,6 +125,9 @@ def embedders_state(world: World, spec: VectorIndexSpec) -> EmbeddersState:
         if task != "Embed":
             message = f"embedding {embedding.name}: LLMService {name} has task {task}; an embedder has task: Embed"
             return EmbeddersState(reason="EmbedderWrongTask", message=message, stalled=True)
+        locked = _key_missing(world, embedding, found)
+        if locked is not None:
+            return locked
         made_by = _embedder(found)
         if made_by is None or not _answers(found):
             not_ready.append(name)
@@ -132,6 +138,24 @@ def embedders_state(world: World, spec: VectorIndexSpec) -> EmbeddersState:
         message = f"LLMService {', '.join(not_ready)} does not answer yet"
         return EmbeddersState(complete, False, "EmbedderNotReady", message, f"LLMService {not_ready[0]}")
     return EmbeddersState(complete, True)
+
+
+def _key_missing(world: World, embedding: Embedding, service: Json) -> EmbeddersState | None:
+    """What is wrong where the service asks for API keys and none is at hand."""
+    name = service["metadata"]["name"]
+    if embedding.secret_ref is None:
+        if not service["spec"].get("access", {}).get("apiKeysSecretRef"):
+            return None
+        message = (
+            f"embedding {embedding.name}: LLMService {name} asks for API keys: put one of them into a Secret under the "
+            f"key {TOKEN_KEY}, and name that Secret in the embedding's secretRef"
+        )
+        return EmbeddersState(reason="EmbedderKeyNeeded", message=message, stalled=True)
+    key = ObjectKey("Secret", world.owner["metadata"]["namespace"], embedding.secret_ref.name)
+    if world.related.get(key) is not None:
+        return None
+    message = f"embedding {embedding.name}: {_absent(key)}"
+    return EmbeddersState(reason="EmbedderKeyNotFound", message=message, waiting_on=f"Secret {key.name}")
 
 
 def _embedder(service: Json) -> Embedder | None:

@@ -44,7 +44,7 @@ def resolve_index(world: World, spec: LLMServiceSpec) -> IndexState | None:
     match = condition(status, EMBEDDERS_MATCH)
     if match.get("status") == "False":
         return IndexState(reason=match["reason"], message=f"VectorIndex {name}: {match['message']}")
-    index = _index(world, name, status, embeddings[0])
+    index = _index(world, name, found, embeddings[0])
     if spec.rag.retrieval == "Hybrid" and "Hybrid" not in index.capabilities:
         can = ", ".join(index.capabilities) or "Dense"
         message = f"rag.retrieval: Hybrid, but VectorIndex {name} can only do: {can}; use Dense, or topology: Lite"
@@ -52,7 +52,15 @@ def resolve_index(world: World, spec: LLMServiceSpec) -> IndexState | None:
     return IndexState(index=index, retrieval=retrieval(spec.rag, index))
 
 
-def _index(world: World, name: str, status: Json, embedding: Json) -> Index:
+def _secret(part: Json | None) -> str | None:
+    """Name of the Secret that a part of an index's spec names."""
+    return ((part or {}).get("secretRef") or {}).get("name")
+
+
+def _index(world: World, name: str, found: Json, embedding: Json) -> Index:
+    """Keys are the spec's, not those of the build that serves: another key makes no other build."""
+    status, spec = found["status"], found.get("spec", {})
+    asked = next((e for e in spec.get("embeddings", []) if e["serviceRef"] == embedding["serviceRef"]), None)
     namespace, domain = world.owner["metadata"]["namespace"], world.settings.cluster_domain
     url = embedding.get("endpoint")
     if not url:
@@ -68,4 +76,6 @@ def _index(world: World, name: str, status: Json, embedding: Json) -> Index:
         query_prefix=embedding.get("queryPrefix"),
         capabilities=tuple(status.get("capabilities", [])),
         search=status.get("index", {}).get("search", {}),
+        milvus_secret=_secret(spec.get("milvus", {}).get("external")),
+        embedder_secret=_secret(asked),
     )

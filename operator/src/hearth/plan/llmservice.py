@@ -229,7 +229,7 @@ def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: In
     return [
         service(world.owner, engine_name(name), "engine"),
         gateway_config_map(world.owner, config),
-        gateway_deployment(world.owner, spec, world.settings.images.gateway, config),
+        gateway_deployment(world.owner, spec, world.settings.images.gateway, config, index.index if index else None),
         disruption_budget(world.owner, "gateway"),
         service(world.owner, name, "gateway"),
         *([engine_behind_gateway(world.owner)] if "keysDirectory" in config else []),

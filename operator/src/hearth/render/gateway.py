@@ -13,10 +13,13 @@ from hearth.render.labels import owner_labels, pod_labels, selector
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
 from hearth.render.podoverrides import with_resources
+from hearth.render.sources import TOKEN_KEY
 from hearth.render.vllm import PORT, TEMPLATE_HASH, drain_seconds, engine_name
 
 CONFIG_HASH = f"{GROUP}/config-hash"
 KEYS_PATH = "/etc/hearth-keys"
+MILVUS_PATH = "/etc/hearth-milvus"
+EMBEDDER_PATH = "/etc/hearth-embedder"
 MAX_QUEUED = 256
 REQUEST_TIMEOUT = 600
 SETTLE_SECONDS = 8
@@ -37,6 +40,10 @@ class Index:
     capabilities: tuple[str, ...]
     search: dict[str, int]
     """The parameters with which its recall was measured."""
+    milvus_secret: str | None = None
+    """Secret with the token of a Milvus that asks for one."""
+    embedder_secret: str | None = None
+    """Secret with an API key of an embedder that asks for one."""
 
 
 def gateway_name(owner: str) -> str:
@@ -136,6 +143,10 @@ def _rag(rag: Rag, index: Index, max_model_len: int) -> Json:
     }
     if index.search:
         found["search"] = index.search
+    if index.milvus_secret:
+        found["milvus"]["tokenFile"] = f"{MILVUS_PATH}/{TOKEN_KEY}"
+    if index.embedder_secret:
+        found["embedding"]["apiKeyFile"] = f"{EMBEDDER_PATH}/{TOKEN_KEY}"
     if index.query_prefix:
         found["embedding"]["queryPrefix"] = index.query_prefix
     if rag.prompt_template:
@@ -157,15 +168,25 @@ def gateway_config_map(owner: Json, config: Json) -> Json:
     }
 
 
-def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json) -> Json:
-    """The gateway's pod template. API keys are mounted, so that a change of the Secret needs no restart."""
+def _secrets(spec: LLMServiceSpec, index: Index | None) -> list[tuple[str, str, str]]:
+    """Volumes of Secrets: name, Secret, path."""
+    keys = spec.access.api_keys_secret_ref if spec.access else None
+    found = [("keys", keys.name, KEYS_PATH)] if keys else []
+    if index is not None and index.milvus_secret:
+        found.append(("milvus-token", index.milvus_secret, MILVUS_PATH))
+    if index is not None and index.embedder_secret:
+        found.append(("embedder-key", index.embedder_secret, EMBEDDER_PATH))
+    return found
+
+
+def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json, index: Index | None) -> Json:
+    """The gateway's pod template. Keys are mounted, so that a change of their Secret needs no restart."""
     name = gateway_name(owner["metadata"]["name"])
     mounts: list[Json] = [{"name": "config", "mountPath": "/etc/hearth", "readOnly": True}]
     volumes: list[Json] = [{"name": "config", "configMap": {"name": name}}]
-    if spec.access and spec.access.api_keys_secret_ref:
-        secret = spec.access.api_keys_secret_ref.name
-        volumes.append({"name": "keys", "secret": {"secretName": secret, "optional": True}})
-        mounts.append({"name": "keys", "mountPath": KEYS_PATH, "readOnly": True})
+    for volume, secret, path in _secrets(spec, index):
+        volumes.append({"name": volume, "secret": {"secretName": secret, "optional": True}})
+        mounts.append({"name": volume, "mountPath": path, "readOnly": True})
     container: Json = {
         "name": "gateway",
         "image": image,
@@ -192,9 +213,9 @@ def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json
     )
 
 
-def gateway_deployment(owner: Json, spec: LLMServiceSpec, image: str, config: Json) -> Json:
+def gateway_deployment(owner: Json, spec: LLMServiceSpec, image: str, config: Json, index: Index | None = None) -> Json:
     """The gateway's Deployment: a new pod is Ready before an old one drains."""
-    template = gateway_template(owner, spec, image, config)
+    template = gateway_template(owner, spec, image, config, index)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

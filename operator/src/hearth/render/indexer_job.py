@@ -99,7 +99,9 @@ def config(owner: Json, spec: VectorIndexSpec, build: Build) -> Json:
         "alias": build.alias,
         "milvus": _milvus(spec, build),
         "sources": [_source(at, s) for at, s in enumerate(spec.sources)],
-        "embeddings": [_embedding(e, b) for e, b in zip(spec.embeddings, build.embedders, strict=True)],
+        "embeddings": [
+            _embedding(at, e, b) for at, (e, b) in enumerate(zip(spec.embeddings, build.embedders, strict=True))
+        ],
         "index": _index(spec),
     }
     if spec.parsing is not None:
@@ -136,9 +138,13 @@ def _mount(at: int, source: Source) -> Mount:
     return mount(source.uri, f"source-{at}", f"{SOURCES}/{at}")
 
 
-def _embedding(embedding: Embedding, made_by: Embedder) -> Json:
+def _embedding(at: int, embedding: Embedding, made_by: Embedder) -> Json:
     found = {"name": embedding.name, "url": made_by.url, "model": made_by.model, "modelDigest": made_by.digest}
-    return found | ({"metric": embedding.metric} if embedding.metric else {})
+    if embedding.metric:
+        found["metric"] = embedding.metric
+    if embedding.secret_ref is not None:
+        found["apiKeyEnv"] = f"HEARTH_EMBEDDER_KEY_{at}"
+    return found
 
 
 def _index(spec: VectorIndexSpec) -> Json:
@@ -237,6 +243,7 @@ def _token_volume() -> Json:
 def _secrets(spec: VectorIndexSpec) -> list[Json]:
     """Tokens by environment variable, each from the key `token` of its Secret."""
     named = {f"HEARTH_SOURCE_TOKEN_{at}": s.secret_ref for at, s in enumerate(spec.sources)}
+    named |= {f"HEARTH_EMBEDDER_KEY_{at}": e.secret_ref for at, e in enumerate(spec.embeddings)}
     named["HEARTH_MILVUS_TOKEN"] = spec.milvus.external.secret_ref if spec.milvus.external else None
     return [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.name, "key": TOKEN_KEY}}}

@@ -75,6 +75,25 @@ def test_the_gateway_is_told_where_to_search(answering: Any) -> None:
     assert config(answering)["upstream"] == "http://court-engine.law.svc.cluster.local:8000"
 
 
+def test_the_gateway_is_given_the_keys_of_the_embedder_and_of_milvus(answering: Any) -> None:
+    index = vector_index()
+    index["spec"] = {
+        "milvus": {"topology": "External", "external": {"uri": "https://m:19530", "secretRef": {"name": "milvus"}}},
+        "embeddings": [{"name": "text", "serviceRef": {"name": "minilm"}, "secretRef": {"name": "my-key"}}],
+    }
+    answering.others[("VectorIndex", "handbook")] = index
+    answering.reconcile()
+
+    rag = config(answering)["rag"]
+    assert rag["milvus"]["tokenFile"] == "/etc/hearth-milvus/token"
+    assert rag["embedding"]["apiKeyFile"] == "/etc/hearth-embedder/token"
+    pod = answering.children[("Deployment", "court-gateway")]["spec"]["template"]["spec"]
+    secrets = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
+    assert secrets == {"milvus-token": "milvus", "embedder-key": "my-key"}
+    mounts = {m["name"]: m["mountPath"] for m in pod["containers"][0]["volumeMounts"]}
+    assert {mounts["milvus-token"], mounts["embedder-key"]} == {"/etc/hearth-milvus", "/etc/hearth-embedder"}
+
+
 def test_hybrid_on_an_index_that_cannot_is_told(answering: Any) -> None:
     answering.edit(rag=RAG | {"retrieval": "Hybrid"})
     answering.others[("VectorIndex", "handbook")] = vector_index(capabilities=["Dense"])

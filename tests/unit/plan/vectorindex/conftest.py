@@ -43,12 +43,14 @@ RESULT: Json = {
 }
 
 
-def embedder(digest: str = "sha256:" + "a" * 64, ready: bool = True, task: str = "Embed") -> Json:
-    """The LLMService that embeds."""
+def embedder(
+    digest: str = "sha256:" + "a" * 64, ready: bool = True, task: str = "Embed", keys: str | None = None
+) -> Json:
+    """The LLMService that embeds; `keys` names the Secret of the API keys that it asks for."""
     return {
         "kind": "LLMService",
         "metadata": {"name": "embedder", "namespace": "team"},
-        "spec": {"task": task},
+        "spec": {"task": task} | ({"access": {"apiKeysSecretRef": {"name": keys}}} if keys else {}),
         "status": {
             "url": "http://embedder.team.svc.cluster.local:8000/v1",
             "model": {"uri": "oci://minilm", "digest": digest},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -70,6 +71,46 @@ def test_an_embedder_that_is_not_there_is_told(
     assert scene.condition("Indexed") == ("False", reason)
     assert complaint in scene.message()
     assert scene.condition("Stalled")[0] == stalled
+
+
+def test_an_embedder_that_asks_for_keys_needs_one(scene: Any, made: Any) -> None:
+    scene.around["LLMService"] = made.embedder(keys="embedder-keys")
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "EmbedderKeyNeeded")
+    assert scene.condition("Stalled")[0] == "True"
+    assert scene.message() == (
+        "embedding text: LLMService embedder asks for API keys: put one of them into a Secret under the key token, and "
+        "name that Secret in the embedding's secretRef"
+    )
+
+    scene.spec["embeddings"][0]["secretRef"] = {"name": "my-key"}
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "EmbedderKeyNotFound")
+    assert "Secret my-key does not exist: create it with the key token" in scene.message()
+    assert scene.status["pending"]["waitingOn"] == ["Secret my-key"]
+
+    scene.around["Secret"] = {"kind": "Secret", "metadata": {"name": "my-key"}}
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "Building")
+    (container,) = scene.job["spec"]["template"]["spec"]["containers"]
+    key = {"secretKeyRef": {"name": "my-key", "key": "token"}}
+    assert {"name": "HEARTH_EMBEDDER_KEY_0", "valueFrom": key} in container["env"]
+    (told,) = [
+        json.loads(c["data"]["config.json"]) for c in scene.children.values() if "config.json" in c.get("data", {})
+    ]
+    assert told["embeddings"][0]["apiKeyEnv"] == "HEARTH_EMBEDDER_KEY_0"
+
+
+def test_another_key_makes_no_other_build(scene: Any, made: Any) -> None:
+    scene.around["Secret"] = {"kind": "Secret", "metadata": {"name": "my-key"}}
+    scene.serves()
+    scene.around["LLMService"] = made.embedder(keys="embedder-keys")
+    scene.spec["embeddings"][0]["secretRef"] = {"name": "my-key"}
+    scene.act()
+
+    assert scene.condition("Ready") == ("True", "Indexed")
 
 
 def test_an_embedder_that_rests_does_not_disturb_a_finished_index(scene: Any, made: Any) -> None:
