@@ -102,7 +102,7 @@ def _record(world: World, data: DataState, choice: TrainingChoice, run: RunState
         "lineage": {
             "model": data.model.digest,
             "dataset": data.dataset.digest,
-            "image": world.settings.images.trainer,
+            "image": run.image,
             "seed": choice.training.seed,
             "specHash": spec_hash,
             "libraries": result["libraries"],

@@ -9,6 +9,7 @@ from typing import Literal
 
 from hearth.api.base import Json
 from hearth.api.finetunejob import FineTuneJobSpec
+from hearth.plan.job_config import image_of
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.training_memory import gib
@@ -31,6 +32,8 @@ class RunState:
     suggestion: str = ""
     at: datetime | None = None
     """When it ended."""
+    image: str = ""
+    """What trains."""
     failures: int = 0
     interruptions: int = 0
 
@@ -54,6 +57,7 @@ def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, nam
         retryable=state.retryable,
         suggestion=state.suggestion,
         at=_finished(job),
+        image=image_of(job),
         failures=failed,
         interruptions=stopped,
     )

@@ -53,6 +53,13 @@ def test_a_finished_job_is_ready_with_scores_artifacts_and_lineage(law: Any) -> 
     assert status["phase"] == "Succeeded"
 
 
+def test_the_lineage_names_the_image_that_trained_and_not_the_operators_next_one(law: Any) -> None:
+    law.run()
+    law.upgrade()
+    law.finish()
+    assert law.status["lineage"]["image"] == "trainer@sha256:1"
+
+
 def test_a_converged_job_writes_nothing(law: Any) -> None:
     law.run()
     law.finish()
