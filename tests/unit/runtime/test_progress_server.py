@@ -28,6 +28,11 @@ MESSAGE = {
 }
 
 
+def figure(name: str, value: str) -> Json:
+    """A message with one figure."""
+    return {"trainerStatus": {"metrics": [{"name": name, "value": value}]}}
+
+
 class Reviewing(FakeApi):
     """Answers token reviews: the token is the uid of the pod that it was made for."""
 
@@ -133,12 +138,26 @@ async def test_an_unknown_resource_is_not_found(setup: Setup) -> None:
         ({"trainerStatus": {"progressPercentage": 120}}, "trainerStatus.progressPercentage"),
         ({"trainerStatus": {"metrics": [{"name": "loss"}]}}, "trainerStatus.metrics.0.value: Field required"),
         ({"trainerStatus": {"metrics": METRICS * 40}}, "trainerStatus.metrics"),
+        ({"trainerStatus": {"estimatedRemainingSeconds": 10**12}}, "trainerStatus.estimatedRemainingSeconds"),
+        (figure("step", "12.0"), "step is '12.0'; expected a whole number"),
+        (figure("documents", "-3"), "documents is '-3'; expected a whole number"),
+        (figure("total_steps", "9" * 16), "expected a whole number of at most 15 digits"),
+        (figure("loss", "low"), "loss is 'low'; expected a number such as 0.0312"),
     ],
 )
 async def test_a_wrong_message_is_told_what_is_wrong(setup: Setup, body: Json, told: str) -> None:
     code, text = await setup.post(body=body)
     assert code == 400
     assert told in text
+    assert setup.progress() is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("loss", "nan"), ("loss", "1e-05"), ("grad_norm", "any"), ("step", "0")])
+async def test_figures_that_a_status_can_hold_or_does_not_speak_of_are_taken(
+    setup: Setup, name: str, value: str
+) -> None:
+    assert (await setup.post(body=figure(name, value)))[0] == 204
+    assert (setup.progress() or {})["metrics"] == {name: value}
 
 
 async def test_a_message_of_any_size_does_not_fill_the_memory(setup: Setup) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from hearth.api.base import Json
@@ -35,6 +37,8 @@ REVIEW_LASTS = 60.0
 """Seconds for which a reviewed token is not reviewed again."""
 BODY_LIMIT = 16 * 1024
 REVIEWS_KEPT = 1000
+LONGEST_ESTIMATE = 10**9
+"""Seconds: thirty years, beyond which an estimate is a mistake."""
 
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 
@@ -43,18 +47,41 @@ class _Message(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
 
 
+COUNTS = frozenset({"step", "total_steps", "checkpoint_step", "documents", "chunks", "embedded"})
+"""Figures that statuses hold as whole numbers."""
+NUMBERS = frozenset({"epoch", "loss", "tokens_per_second"})
+"""Figures that statuses hold as decimal numbers in text; a loss may well be nan."""
+_COUNT = re.compile(r"[0-9]{1,15}")
+
+
 class Metric(_Message):
-    """One named figure, as text."""
+    """One named figure, as text. Names that no status speaks of may have any value."""
 
     name: str = Field(max_length=64)
     value: str = Field(max_length=64)
+
+    @model_validator(mode="after")
+    def _is_a_figure(self) -> Self:
+        if self.name in COUNTS and not _COUNT.fullmatch(self.value):
+            raise ValueError(f"{self.name} is {self.value!r}; expected a whole number of at most 15 digits")
+        if self.name in NUMBERS and not _is_number(self.value):
+            raise ValueError(f"{self.name} is {self.value!r}; expected a number such as 0.0312")
+        return self
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class TrainerStatus(_Message):
     """How far a pod has come."""
 
     progress_percentage: int | None = Field(default=None, ge=0, le=100)
-    estimated_remaining_seconds: int | None = Field(default=None, ge=0)
+    estimated_remaining_seconds: int | None = Field(default=None, ge=0, le=LONGEST_ESTIMATE)
     metrics: list[Metric] = Field(default_factory=list, max_length=64)
 
 
