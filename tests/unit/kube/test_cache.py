@@ -143,17 +143,19 @@ def test_deleting_a_resource_wakes_those_it_referred_to_and_those_that_referred_
 def test_a_node_that_changes_wakes_those_that_wait_and_a_heartbeat_wakes_nobody() -> None:
     c = Cluster()
     c.see_widget("waiting", status={"pending": {"reason": "NoNode"}})
+    c.see_widget("does-not-fit", status={"failure": {"class": "DoesNotFit"}})
+    c.see_widget("ended", status={"failure": {"class": "BadData"}, "completionTime": "2026-11-24T12:00:00Z"})
     c.see_widget("content")
     beat = {"type": "Ready", "status": "True", "lastHeartbeatTime": "1"}
     c.woken.take()
     c.see("Node", "n", status={"conditions": [beat], "allocatable": {"nvidia.com/gpu": "1"}})
-    assert c.woken.take() == {"waiting"}
+    assert c.woken.take() == {"waiting", "does-not-fit"}
     c.see(
         "Node", "n", status={"conditions": [beat | {"lastHeartbeatTime": "2"}], "allocatable": {"nvidia.com/gpu": "1"}}
     )
     assert c.woken.take() == set()
     c.see("Node", "n", status={"conditions": [beat], "allocatable": {"nvidia.com/gpu": "2"}})
-    assert c.woken.take() == {"waiting"}
+    assert c.woken.take() == {"waiting", "does-not-fit"}
 
 
 def test_node_facts_leave_out_heartbeats_images_and_annotations() -> None:

@@ -158,7 +158,7 @@ class WatchCache:
     def _owner_changed(self, key: ObjectKey, obj: Json) -> None:
         for target in self._references.link(key, self.kinds[key.kind].refers_to(obj)):
             self._wake(target, False)
-        if (obj.get("status") or {}).get("pending"):
+        if _may_need_a_node(obj):
             self._waiting.add(key)
         else:
             self._waiting.discard(key)
@@ -229,6 +229,15 @@ def node_facts(node: Json) -> Json:
 def _has_unseen_spec(owner: Json) -> bool:
     generation: object = owner["metadata"].get("generation")
     return generation != (owner.get("status") or {}).get("observedGeneration")
+
+
+def _may_need_a_node(owner: Json) -> bool:
+    """Whether another node could change what becomes of it: it waits, or has failed and has not ended.
+
+    What does not fit on any node has failed; which failures are about nodes only the plan knows.
+    """
+    status = owner.get("status") or {}
+    return bool(status.get("pending")) or (bool(status.get("failure")) and "completionTime" not in status)
 
 
 def _without_version(node: Json) -> str:
