@@ -42,6 +42,16 @@ def size_engine(spec: LLMServiceSpec, facts: ModelFacts, nodes: Sequence[Json], 
     return _fewest_gpus(spec, facts, nodes, asked)
 
 
+def size_unmoved(spec: LLMServiceSpec, facts: ModelFacts, before: Json | None) -> Sizing | None:
+    """The sizing on CPU whatever nodes there are now; None where the service was not on CPU, or shall not be there.
+
+    Where its pods run already, a node that is cordoned or lost is no reason to say that they do not fit.
+    """
+    if (before or {}).get("device") != "CPU" or (spec.accelerator is not None and spec.accelerator.count != 0):
+        return None
+    return _on_cpu(spec, facts, ())
+
+
 def _kept(
     spec: LLMServiceSpec, facts: ModelFacts, nodes: Sequence[Json], asked: Accelerator, before: Json
 ) -> Sizing | None:

@@ -8,13 +8,14 @@ from hearth.api.base import Json
 from hearth.api.llmservice import KIND, LLMServiceSpec
 from hearth.api.model_facts import ResolvedModel
 from hearth.plan.conditions import Condition
-from hearth.plan.engine_sizing import Sizing, size_engine
+from hearth.plan.engine_sizing import Sizing, size_engine, size_unmoved
 from hearth.plan.fine_tune_reference import fine_tune_key, served_models, volumes_of
 from hearth.plan.index_reference import IndexState, index_key, resolve_index
 from hearth.plan.llmservice_status import Outcome, compose_status, events
 from hearth.plan.memory import DoesNotFit, MemoryPlan
 from hearth.plan.model_resolution import ModelState, recorded, resolve_model
 from hearth.plan.quiet import settle
+from hearth.plan.rollout import same_template
 from hearth.plan.service_health import EngineHealth, judge
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
@@ -73,10 +74,24 @@ def plan(world: World, now: datetime) -> Plan:
     model = resolve_model(world, spec, now)
     if model.model is None:
         return _without_model(world, spec, model, now)
-    sizing = size_engine(spec, model.model, world.nodes, world.owner.get("status", {}).get("resolved"))
+    sizing = _sizing(world, spec, model, model.model)
     if isinstance(sizing.memory, DoesNotFit):
         return _refused(world, spec, model, sizing.memory, now)
     return _serving(world, spec, model, sizing, sizing.memory, now)
+
+
+def _sizing(world: World, spec: LLMServiceSpec, state: ModelState, model: ResolvedModel) -> Sizing:
+    """The engine's sizing on these nodes; what runs already is not judged again by nodes that have changed since."""
+    resolved = world.owner.get("status", {}).get("resolved")
+    unmoved = size_unmoved(spec, model, resolved)
+    sizing = size_engine(spec, model, world.nodes, resolved)
+    if unmoved is None or not isinstance(unmoved.memory, MemoryPlan):
+        return sizing
+    if sizing.device == "CPU" and isinstance(sizing.memory, MemoryPlan):
+        return sizing  # the same, and it knows how much memory there is
+    running = world.child("Deployment", engine_name(world.owner["metadata"]["name"]))
+    wanted = engine_deployment(world.owner, spec, _choice(world, spec, state, model, unmoved, unmoved.memory), 1)
+    return unmoved if running is not None and same_template(running, wanted) else sizing
 
 
 def _told(world: World, outcome: Outcome, now: datetime, actions: tuple[Action, ...] = ()) -> Plan:

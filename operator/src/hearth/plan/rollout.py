@@ -30,6 +30,13 @@ class Progress:
         return f"{self.updated} of {self.wanted} pods are of the newest revision, {self.available} answer"
 
 
+def same_template(live: Json, desired: Json) -> bool:
+    """Whether the live Deployment has the pod template that is wanted."""
+    hashed: object = live["metadata"].get("annotations", {}).get(TEMPLATE_HASH)
+    wanted: object = desired["metadata"]["annotations"][TEMPLATE_HASH]
+    return hashed == wanted
+
+
 def progress(live: Json | None, desired: Json) -> Progress:
     """The progress of `live` towards `desired`."""
     wanted = int(desired["spec"]["replicas"])
@@ -37,8 +44,7 @@ def progress(live: Json | None, desired: Json) -> Progress:
         return Progress(wanted, 0, 0, 0, current=False, deadline_exceeded=False)
     status = live.get("status", {})
     metadata = live["metadata"]
-    hashed = metadata.get("annotations", {}).get(TEMPLATE_HASH)
-    same = hashed == desired["metadata"]["annotations"][TEMPLATE_HASH] and live["spec"].get("replicas") == wanted
+    same = same_template(live, desired) and live["spec"].get("replicas") == wanted
     seen = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
     conditions = {c["type"]: c for c in status.get("conditions", [])}
     return Progress(

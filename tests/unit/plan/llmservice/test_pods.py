@@ -91,6 +91,36 @@ def test_a_pod_that_finds_no_node_is_waited_for(generate: Any) -> None:
     assert generate.owner["status"]["pending"]["since"] == since
 
 
+def small(node: dict[str, Any]) -> dict[str, Any]:
+    return node | {"metadata": {"name": "small"}, "status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}}
+
+
+SMALL_GPU_NODE = GPU_NODE | {"status": {"allocatable": {"memory": "1Gi", "nvidia.com/gpu": "1"}}}
+
+
+@pytest.mark.parametrize("other", [[], [SMALL_GPU_NODE]], ids=["a small node is left", "a GPU node is left"])
+def test_a_node_that_is_cordoned_or_lost_does_not_move_or_stall_what_runs(generate: Any, other: list[Any]) -> None:
+    generate.serve()
+    node = generate.nodes[0]
+    generate.nodes = [node | {"spec": {"unschedulable": True}}, small(node), *other]
+    before, writes = generate.deployment(), generate.child_writes
+    generate.reconcile()
+    assert generate.condition("Ready")["reason"] == "Serving"
+    generate.edit(replicas=2)
+    generate.reconcile()
+    assert generate.condition("Stalled")["status"] == "False", "pods that find no room say so themselves"
+    assert generate.deployment()["spec"]["template"] == before["spec"]["template"]
+    assert generate.child_writes == writes + 2, "the number of engine pods and of gateway pods"
+
+
+def test_a_change_that_needs_new_pods_is_judged_by_the_nodes_there_are(generate: Any) -> None:
+    generate.serve()
+    generate.nodes = [small(generate.nodes[0])]
+    generate.edit(engine={"dtype": "Float32"})
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "DoesNotFit"
+
+
 def test_gpus_where_there_are_none_are_told_with_what_the_nodes_have(generate: Any) -> None:
     generate.edit(accelerator={"count": 1, "minMemory": "80G"})
     generate.nodes.append(GPU_NODE)
