@@ -38,6 +38,8 @@ class FakeEngine:
     port: int = 0
     connections: int = 0
     hold: asyncio.Event | None = None
+    names: tuple[str, ...] = ("court", "court@0123456789ab")
+    """What it serves its model as. Like vLLM it answers a request that names no model, under the first."""
     garbage: bool = False
     """Whether streams hold something that is no JSON."""
 
@@ -66,13 +68,15 @@ class FakeEngine:
     async def _respond(self, writer: asyncio.StreamWriter, body: dict[str, Any], fault: str) -> None:
         if self.hold is not None:
             await self.hold.wait()
-        if body.get("stream"):
+        if body.get("model", self.names[0]) not in self.names:
+            fault = "unknown"
+        elif body.get("stream"):
             await self._stream(writer, body, cut=fault == "cut")
             return
         choice = {"index": 0, "message": {"role": "assistant", "content": self.answer}, "finish_reason": "stop"}
-        answer = {"id": "x", "object": "chat.completion", "model": body.get("model"), "choices": [choice], "usage": {}}
-        status = "400 Bad Request" if fault == "refuse" else "200 OK"
-        payload = json.dumps({"error": {"message": "no"}} if fault == "refuse" else answer).encode()
+        answer = {"id": "x", "object": "chat.completion", "model": self.names[0], "choices": [choice], "usage": {}}
+        status = {"refuse": "400 Bad Request", "unknown": "404 Not Found"}.get(fault, "200 OK")
+        payload = json.dumps(answer if status == "200 OK" else {"error": {"message": "no"}}).encode()
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
         writer.write(head.encode() + payload)
         await writer.drain()

@@ -28,6 +28,15 @@ def check_model(config: Config, body: Body) -> None:
         )
 
 
+def for_engine(body: Body) -> Body:
+    """The request as an engine pod gets it: without a model, which every pod then takes for its own.
+
+    Pods of before and after a change of the name answer side by side while it rolls out, and each knows only one. A
+    digest behind an @ stays: it asks for one model, and for an error from pods that serve another.
+    """
+    return {name: value for name, value in body.items() if name != "model" or "@" in str(value)}
+
+
 def apply_sampling(sampling: Sampling, body: Body) -> None:
     """Fills in defaults, and refuses other values of locked parameters. Raises ApiError (400)."""
     for name, value in sampling.defaults.items():

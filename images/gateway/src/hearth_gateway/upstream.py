@@ -16,6 +16,7 @@ import httpx
 
 from hearth_gateway.errors import ApiError, timed_out, unavailable
 from hearth_gateway.metrics import Metrics
+from hearth_gateway.policy import for_engine
 
 PATIENCE_SECONDS = 15.0
 """How long an engine that cannot be reached is waited for: longer than a proxy needs to learn of a pod's end."""
@@ -81,7 +82,7 @@ class Upstream:
 
     async def _send(self, path: str, body: dict[str, Any], request_id: str, *, read: bool) -> httpx.Response:
         headers = {"x-request-id": request_id, "connection": "close", "accept-encoding": "identity"}
-        request = self._client.build_request("POST", path, json=body, headers=headers)
+        request = self._client.build_request("POST", path, json=for_engine(body), headers=headers)
         response = await self._client.send(request, stream=True)
         if read:
             try:
