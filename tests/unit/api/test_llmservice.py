@@ -15,6 +15,11 @@ def test_a_model_is_all_that_is_needed() -> None:
     assert (spec.task, spec.replicas, spec.suspend) == ("Generate", 1, False)
 
 
+def test_other_engine_flags_are_free() -> None:
+    flags = {"enable-prefix-caching": "true", "tokenizer-mode": "slow", "max-loras": "2", "model-impl": "auto"}
+    assert not isinstance(parse(LLMServiceSpec, MODEL | {"engine": {"args": flags}}), Invalid)
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -30,6 +35,11 @@ def test_a_model_is_all_that_is_needed() -> None:
         (MODEL | {"sampling": {"topP": "0"}}, 'topP must be above "0"'),
         (MODEL | {"sampling": {"lock": ["seed"]}}, "lock names seed, which has no value here"),
         (MODEL | {"engine": {"args": {"max-model-len": "5"}}}, "args may not hold a flag that another field sets"),
+        (MODEL | {"engine": {"args": {"max-model": "5"}}}, "args may not hold a flag that another field sets"),
+        (MODEL | {"engine": {"args": {"gpu-memory-utilization": "0.99"}}}, "how much memory the engine takes"),
+        (MODEL | {"engine": {"args": {"gpu-memory-util": "0.99"}}}, "how much memory the engine takes"),
+        (MODEL | {"engine": {"args": {"trust-remote-code": "true"}}}, "runs code of a model repository"),
+        (MODEL | {"engine": {"args": {"ssl-keyfile": "/key"}}}, "TLS ends before the gateway"),
         (MODEL | {"engine": {"args": {"--enable-lora": "true"}}}, "without their leading dashes"),
         (MODEL | {"rag": {"indexRef": {"name": "h"}, "topK": 9, "candidates": 5}}, "candidates must reach topK"),
         (MODEL | {"rag": {"indexRef": {"name": "h"}, "promptTemplate": "{question}"}}, "must hold {passages}"),

@@ -35,6 +35,43 @@ OWNED_FLAGS = (
 )
 """Engine flags that the operator sets from other fields; writing one in `engine.args` too would be ambiguous."""
 
+PLANNED_FLAGS = (
+    "cpu-offload-gb",
+    "data-parallel-size",
+    "device-memory-utilization",
+    "gpu-memory-utilization",
+    "kv-cache-dtype",
+    "kv-cache-memory-bytes",
+    "max-num-batched-tokens",
+    "num-gpu-blocks-override",
+    "pipeline-parallel-size",
+    "prefill-context-parallel-size",
+    "quantization",
+)
+"""Engine flags that would make the memory plan wrong: with another value the pod is killed, or wastes a GPU."""
+
+CLOSED_FLAGS = (
+    "api-key",
+    "config",
+    "grpc-port",
+    "hf-token",
+    "middleware",
+    "root-path",
+    "ssl-ca-certs",
+    "ssl-certfile",
+    "ssl-keyfile",
+    "trust-remote-code",
+    "uds",
+)
+"""Engine flags that run code from a model repository, hold a secret, or lock out the probes and the gateway."""
+
+
+def _no_flag(flags: tuple[str, ...]) -> str:
+    """The engine's parser takes the beginning of a flag for the flag: no key may be the beginning of one of these."""
+    return (
+        "!has(self.args) || self.args.all(k, ![" + ", ".join(f"'{f}'" for f in flags) + "].exists(f, f.startsWith(k)))"
+    )
+
 
 ServedName = Annotated[
     str,
@@ -52,9 +89,19 @@ class Engine(ApiModel):
 
     cel_rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!has(self.args) || self.args.all(k, !(k in [" + ", ".join(f"'{f}'" for f in OWNED_FLAGS) + "]))",
+            _no_flag(OWNED_FLAGS),
             "args may not hold a flag that another field sets (maxModelLen, maxConcurrency, dtype, servedName, model, "
             "accelerator.count, task): use that field",
+        ),
+        Rule(
+            _no_flag(PLANNED_FLAGS),
+            "args may not hold a flag that changes how much memory the engine takes (gpu-memory-utilization, "
+            "kv-cache-dtype, max-num-batched-tokens, quantization, …): use maxModelLen, maxConcurrency or accelerator",
+        ),
+        Rule(
+            _no_flag(CLOSED_FLAGS),
+            "args may not hold a flag that runs code of a model repository or closes the engine (trust-remote-code, "
+            "api-key, ssl-keyfile, root-path, …): access.apiKeysSecretRef asks for keys; TLS ends before the gateway",
         ),
         Rule(
             "!has(self.args) || self.args.all(k, k.matches('^[a-z0-9][a-z0-9-]*$'))",
@@ -65,7 +112,9 @@ class Engine(ApiModel):
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     """vLLM image. Unset: the operator's own for GPU or CPU."""
     args: Annotated[dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)] | None = None
-    """Further vLLM flags without the leading dashes. "true" writes the bare flag, "false" its `no-` form."""
+    """Further vLLM flags without the leading dashes. "true" writes the bare flag, "false" its `no-` form.
+    Refused are flags of other fields, flags that change how much memory the engine takes, and flags that run code of a
+    model repository or close the engine to the gateway."""
     env: Annotated[list[EnvVar], Field(max_length=64), ListMap()] | None = None
     """Further environment variables of the engine."""
     max_model_len: Annotated[int, Field(ge=16, le=10_000_000)] | None = None
