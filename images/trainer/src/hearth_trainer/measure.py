@@ -15,22 +15,33 @@ from hearth_trainer.tokens import RowTokenizer
 BATCH = 16
 LOSS_BATCH = 4
 MOST_TOKENS = 8192
-"""Tokens of one batch, padding included: the memory plan counts on it."""
-SLACK = 16
-"""Tokens beyond the longest target of a batch that an answer may take. Without a limit a base model talks on to the end
-of its context, and measuring takes longer than training."""
+"""Tokens of one batch, padding and room for answers included: the memory plan counts on it."""
+
+
+def longest_answer(longest_target: int) -> int:
+    """Tokens that an answer may take beside a target of so many: half as many again, and at least 32 more.
+
+    That is room for JSON with line breaks and indentation, and for a sentence around a short answer. Without a limit a
+    base model talks on to the end of its context, and measuring takes longer than training.
+    """
+    return longest_target + max(32, longest_target // 2)
 
 
 def batches(rows: Sequence[Row], size: int, texts: RowTokenizer) -> Iterator[list[int]]:
-    """Indices of rows with targets of about the same length, so that none waits long for another's answer."""
-    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].target), len(texts.texts(rows[i])[0])))
+    """Indices of rows with targets of about the same length, so that none waits long for another's answer.
+
+    A row whose target is longer than any answer to the first of its batch may be begins another.
+    """
+    lengths = [texts.length(row) for row in rows]
+    room = [n.total - n.target + longest_answer(n.target) for n in lengths]
     batch: list[int] = []
-    longest = 0
-    for index in order:
-        longest = max(longest, texts.length(rows[index]).total)
-        if batch and (len(batch) == size or (len(batch) + 1) * longest > MOST_TOKENS):
+    widest = 0
+    for index in sorted(range(len(rows)), key=lambda i: (lengths[i].target, lengths[i].total)):
+        widest = max(widest, room[index])
+        full = len(batch) == size or (len(batch) + 1) * widest > MOST_TOKENS
+        if batch and (full or lengths[index].target > longest_answer(lengths[batch[0]].target)):
             yield batch
-            batch, longest = [], texts.length(rows[index]).total
+            batch, widest = [], room[index]
         batch.append(index)
     if batch:
         yield batch
@@ -45,17 +56,28 @@ def answers(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row]
         with torch.inference_mode():
             output = model.generate(
                 **encoded,
-                max_new_tokens=max(texts.length(rows[i]).target for i in chosen) + SLACK,
+                max_new_tokens=longest_answer(max(texts.length(rows[i]).target for i in chosen)),
                 do_sample=False,
                 temperature=None,
                 top_p=None,
                 top_k=None,
                 pad_token_id=tokenizer.pad_token_id,
+                cache_implementation=cache_of(model),
             )
         new = output[:, encoded["input_ids"].shape[1] :]
         for i, text in zip(chosen, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = text
     return said
+
+
+def cache_of(model: Any) -> str | None:
+    """How the keys and values of earlier tokens are kept while answering; None: as the library does it.
+
+    A cache of fixed size is not copied at every token, which is a third of the time on CPU. On a GPU the library would
+    compile the model for it, which takes longer than the answers. Not every architecture can have one.
+    """
+    fixed = model.device.type == "cpu" and getattr(model, "_can_compile_fullgraph", False)
+    return "static" if fixed else None
 
 
 def loss(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest) -> float:
