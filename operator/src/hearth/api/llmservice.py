@@ -189,9 +189,10 @@ class LLMServiceSpec(ApiModel):
     resources: ResourceRequirements | None = None
     """CPU and memory of one engine pod. Unset: requests from the memory plan."""
     scheduling: Scheduling | None = None
-    """Where the engine pods run."""
+    """Where the engine pods run. Tolerations and the priority class hold for the gateway and the inspection too."""
     pod_overrides: PodOverrides | None = None
-    """The allow-listed part of the engine pods that may be set by hand."""
+    """The allow-listed part of the engine pods that may be set by hand. Pull secrets, tolerations, labels and
+    annotations hold for the gateway and the inspection too."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Engine pods. 0 keeps everything but the pods."""
     gateway: Gateway | None = None

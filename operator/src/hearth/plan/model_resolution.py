@@ -116,6 +116,8 @@ def _inspected(
             image=world.settings.images.gateway,
             config_map=engine_name(owner["metadata"]["name"]),
             hub_secret=spec.model.secret_ref.name if spec.model.secret_ref else None,
+            scheduling=spec.scheduling,
+            overrides=spec.pod_overrides,
             failing_seconds=_standing_for(world, now) if before else 0,
         )
     except UnsupportedUriError as error:

@@ -12,7 +12,7 @@ from hearth.api.sampling import Sampling
 from hearth.render.labels import owner_labels, pod_labels, selector
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
-from hearth.render.podoverrides import with_resources
+from hearth.render.podoverrides import let_in, with_resources
 from hearth.render.sources import TOKEN_KEY
 from hearth.render.vllm import PORT, TEMPLATE_HASH, drain_seconds, engine_name
 
@@ -204,13 +204,14 @@ def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json
         },
         "volumeMounts": mounts,
     }
-    return restricted_pod(
+    template = restricted_pod(
         labels=pod_labels(owner, "gateway"),
         annotations={CONFIG_HASH: digest8(config)},
         containers=[with_resources(container, spec.gateway.resources if spec.gateway else None)],
         volumes=volumes,
         grace_seconds=SETTLE_SECONDS + drain_seconds(spec.rollout) + 15,
     )
+    return let_in(template, spec.scheduling, spec.pod_overrides)
 
 
 def gateway_deployment(owner: Json, spec: LLMServiceSpec, image: str, config: Json, index: Index | None = None) -> Json:

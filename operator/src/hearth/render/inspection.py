@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from hearth.api.base import Json
+from hearth.api.shapes import PodOverrides, Scheduling
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
+from hearth.render.podoverrides import let_in
 from hearth.render.sources import Mount, hub_token_env, mount
 
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 120, 1800
@@ -40,6 +42,8 @@ def inspection_job(
     image: str,
     config_map: str,
     hub_secret: str | None = None,
+    scheduling: Scheduling | None = None,
+    overrides: PodOverrides | None = None,
     failing_seconds: float = 0,
 ) -> Json:
     """A Job that mounts the model read-only and writes its facts to the pod's termination message.
@@ -55,6 +59,7 @@ def inspection_job(
         volumes=[*source.volumes, scripts_volume(config_map)],
         restart_policy="Never",
     )
+    template = let_in(template, scheduling, overrides)
     missing: Json = {"action": "FailJob", "onExitCodes": {"containerName": "inspect", "operator": "In", "values": [66]}}
     disrupted: Json = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     return {

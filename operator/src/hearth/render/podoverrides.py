@@ -44,6 +44,20 @@ def with_overrides(template: Json, overrides: PodOverrides | None, container: st
     return _with_tolerations({"metadata": metadata, "spec": spec}, overrides.tolerations)
 
 
+def let_in(template: Json, scheduling: Scheduling | None, overrides: PodOverrides | None) -> Json:
+    """The template of a pod beside the main one, with what lets it into the cluster.
+
+    Pull secrets, tolerations, priority, and the labels and annotations that policies may ask for. Not where the main
+    pod has to run (selectors, affinity, runtime class): a pod without GPUs should not need a node with GPUs.
+    """
+    if scheduling is not None:
+        template = with_scheduling(template, scheduling.model_copy(update={"node_selector": None}))
+    if overrides is not None:
+        mains = ("node_selector", "affinity", "runtime_class_name", "env", "resources")
+        overrides = overrides.model_copy(update=dict.fromkeys(mains))
+    return with_overrides(template, overrides, "")
+
+
 def with_resources(container: Json, resources: ResourceRequirements | None) -> Json:
     """The container with the user's requests and limits laid over its own, key by key."""
     if resources is None:

@@ -95,6 +95,37 @@ def small(node: dict[str, Any]) -> dict[str, Any]:
     return node | {"metadata": {"name": "small"}, "status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}}
 
 
+def test_every_pod_of_a_service_is_let_in_and_only_engines_are_placed(generate: Any) -> None:
+    taint = {"key": "team", "operator": "Equal", "value": "law", "effect": "NoSchedule"}
+    other = {"key": "night", "operator": "Exists"}
+    generate.edit(
+        scheduling={"tolerations": [taint], "priorityClassName": "court", "nodeSelector": {"pool": "gpu"}},
+        podOverrides={
+            "imagePullSecrets": [{"name": "registry"}],
+            "tolerations": [other],
+            "labels": {"cost-centre": "law"},
+            "nodeSelector": {"disk": "fast"},
+            "runtimeClassName": "nvidia",
+            "resources": {"limits": {"memory": "9Gi"}},
+        },
+    )
+    generate.reconcile()
+    (inspection,) = [obj for (kind, _), obj in generate.children.items() if kind == "Job"]
+    generate.finish_inspection()
+    generate.reconcile()
+    gateway = generate.children[("Deployment", "court-gateway")]
+    for obj in (inspection, gateway, generate.deployment()):
+        template = obj["spec"]["template"]
+        assert template["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+        assert template["spec"]["tolerations"] == [taint, other]
+        assert template["spec"]["priorityClassName"] == "court"
+        assert template["metadata"]["labels"]["cost-centre"] == "law"
+        placed = {"nodeSelector", "runtimeClassName"} & set(template["spec"])
+        assert bool(placed) == (obj is generate.deployment())
+        (container,) = template["spec"]["containers"]
+        assert (container["resources"].get("limits", {}).get("memory") == "9Gi") == bool(placed)
+
+
 SMALL_GPU_NODE = GPU_NODE | {"status": {"allocatable": {"memory": "1Gi", "nvidia.com/gpu": "1"}}}
 
 
