@@ -114,7 +114,9 @@ class Stage:
 
     def asked_embedder(self, service: str) -> str:
         """The model that the service's gateway asks for the vectors of questions."""
-        config = json.loads(self.get("configmap", f"{service}-gateway")["data"]["config.json"])
+        pod = self.get("deployment", f"{service}-gateway")["spec"]["template"]["spec"]
+        named = next(v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "config")
+        config = json.loads(self.get("configmap", named)["data"]["config.json"])
         return str(config["rag"]["embedding"]["model"])
 
     def condition(self, name: str, type_: str, kind: str = "vectorindex") -> dict[str, Any]:

@@ -206,7 +206,9 @@ class KindHistories(RuleBasedStateMachine):
 
     def asked_embedder(self) -> str:
         """The model that the gateway asks for the vectors of questions."""
-        told = self.api.live(ObjectKey("ConfigMap", "default", "chat-gateway"))["data"]["config.json"]
+        pod = self.api.live(ObjectKey("Deployment", "default", "chat-gateway"))["spec"]["template"]["spec"]
+        named = next(v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "config")
+        told = self.api.live(ObjectKey("ConfigMap", "default", named))["data"]["config.json"]
         return str(json.loads(told)["rag"]["embedding"]["model"])
 
     def declare(self, owner: tuple[str, str], spec: Json) -> None:

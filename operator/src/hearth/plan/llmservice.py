@@ -15,7 +15,7 @@ from hearth.plan.llmservice_status import Outcome, compose_status, events
 from hearth.plan.memory import DoesNotFit, MemoryPlan
 from hearth.plan.model_resolution import ModelState, recorded, resolve_model
 from hearth.plan.quiet import settle
-from hearth.plan.rollout import same_template
+from hearth.plan.rollout import progress, same_template
 from hearth.plan.service_health import EngineHealth, judge
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
@@ -252,9 +252,16 @@ def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: In
 
 
 def _leftovers(world: World, objects: list[Json], *, complete: bool) -> list[Action]:
-    """Children that the spec has no more use for: a gateway whose keys were taken away. Jobs go by themselves."""
+    """Children that the spec has no more use for: a gateway whose keys were taken away. Jobs go by themselves.
+
+    A gateway's old configuration stays until no pod of an old revision is left.
+    """
     wanted = {(o["kind"], o["metadata"]["name"]) for o in objects}
-    ours = ("Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "NetworkPolicy")
+    ours = ["Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"]
+    name = gateway_name(world.owner["metadata"]["name"])
+    gateway = next((o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == name), None)
+    if gateway is None or progress(world.child("Deployment", name), gateway).done:
+        ours.append("ConfigMap")
     spare = [c for c in world.children if c["kind"] in ours and (c["kind"], c["metadata"]["name"]) not in wanted]
     return [_delete(c) for c in spare] if complete else []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from hearth.api.base import GROUP, Json, decimal, seconds
+from hearth.api.base import Json, decimal, seconds
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.rag import Rag
 from hearth.api.sampling import Sampling
@@ -16,7 +16,6 @@ from hearth.render.podoverrides import let_in, with_resources
 from hearth.render.sources import TOKEN_KEY
 from hearth.render.vllm import PORT, TEMPLATE_HASH, drain_seconds, engine_name
 
-CONFIG_HASH = f"{GROUP}/config-hash"
 KEYS_PATH = "/etc/hearth-keys"
 MILVUS_PATH = "/etc/hearth-milvus"
 EMBEDDER_PATH = "/etc/hearth-embedder"
@@ -47,7 +46,7 @@ class Index:
 
 
 def gateway_name(owner: str) -> str:
-    """Name of the gateway's Deployment, ConfigMap and PodDisruptionBudget."""
+    """Name of the gateway's Deployment and PodDisruptionBudget."""
     return child_name(owner, "gateway")
 
 
@@ -159,12 +158,20 @@ def _rag(rag: Rag, index: Index, max_model_len: int) -> Json:
 
 
 def gateway_config_map(owner: Json, config: Json) -> Json:
-    """The gateway's configuration; the pods restart one by one when it changes."""
+    """The gateway's configuration, under a name with its digest: another one is another object.
+
+    A pod of an old revision that is made again during a rollout must read what that revision was made for.
+    """
+    text = json.dumps(config, indent=2, sort_keys=True)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": gateway_name(owner["metadata"]["name"]), "labels": owner_labels(owner)},
-        "data": {"config.json": json.dumps(config, indent=2, sort_keys=True)},
+        "metadata": {
+            "name": child_name(owner["metadata"]["name"], f"gateway-{digest8(text)}"),
+            "labels": owner_labels(owner),
+        },
+        "immutable": True,
+        "data": {"config.json": text},
     }
 
 
@@ -181,7 +188,7 @@ def _secrets(spec: LLMServiceSpec, index: Index | None) -> list[tuple[str, str, 
 
 def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json, index: Index | None) -> Json:
     """The gateway's pod template. Keys are mounted, so that a change of their Secret needs no restart."""
-    name = gateway_name(owner["metadata"]["name"])
+    name = gateway_config_map(owner, config)["metadata"]["name"]
     mounts: list[Json] = [{"name": "config", "mountPath": "/etc/hearth", "readOnly": True}]
     volumes: list[Json] = [{"name": "config", "configMap": {"name": name}}]
     for volume, secret, path in _secrets(spec, index):
@@ -206,7 +213,6 @@ def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json
     }
     template = restricted_pod(
         labels=pod_labels(owner, "gateway"),
-        annotations={CONFIG_HASH: digest8(config)},
         containers=[with_resources(container, spec.gateway.resources if spec.gateway else None)],
         volumes=volumes,
         grace_seconds=SETTLE_SECONDS + drain_seconds(spec.rollout) + 15,

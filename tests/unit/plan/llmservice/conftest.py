@@ -192,6 +192,12 @@ class Namespace:
         """The engine's Deployment."""
         return self.children[("Deployment", "court-engine")]
 
+    def gateway_config(self) -> dict[str, Any]:
+        """The ConfigMap that pods of the gateway's newest revision read."""
+        pod = self.children[("Deployment", "court-gateway")]["spec"]["template"]["spec"]
+        named = next(v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "config")
+        return self.children[("ConfigMap", named)]
+
 
 @pytest.fixture
 def generate() -> Namespace:

@@ -28,7 +28,7 @@ def answering(generate: Any) -> Any:
 
 
 def config(namespace: Any) -> dict[str, Any]:
-    decoded: dict[str, Any] = json.loads(namespace.children[("ConfigMap", "court-gateway")]["data"]["config.json"])
+    decoded: dict[str, Any] = json.loads(namespace.gateway_config()["data"]["config.json"])
     return decoded
 
 

@@ -78,6 +78,22 @@ def test_the_status_fits_its_schema(generate: Any) -> None:
     assert status.resolved.served_name == "court"
 
 
+def test_an_old_gateway_pod_keeps_its_configuration_until_the_new_revision_is_complete(generate: Any) -> None:
+    generate.serve()
+    old = generate.gateway_config()
+    generate.edit(prompt={"system": "Answer in verse."})
+    generate.reconcile()
+    new = generate.gateway_config()
+    assert old in generate.children.values()
+    assert new != old
+    generate.pass_time(20)
+    generate.reconcile()
+    assert old in generate.children.values(), "an old pod may have to be made again"
+    generate.roll_out()
+    generate.reconcile()
+    assert [o for o in generate.children.values() if "config.json" in o.get("data", {})] == [new]
+
+
 def test_an_embedder_has_no_gateway(embed: Any) -> None:
     embed.serve()
     assert ("Deployment", "court-gateway") not in embed.children
