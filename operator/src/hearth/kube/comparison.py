@@ -59,28 +59,40 @@ def _unordered(value: Any) -> Any:
     return value
 
 
-def difference(desired: Any, live: Any, path: str = "") -> str | None:
-    """The path of the first leaf of `desired` that `live` lacks or has otherwise; None if there is none."""
+def difference(desired: Any, live: Any, name: str = "") -> str | None:
+    """The path of the first leaf of `desired` that `live` lacks or has otherwise; None if there is none.
+
+    `name` is the field that both are the value of: it decides how the items of a list find each other.
+    """
     if isinstance(desired, dict) and isinstance(live, dict):
-        return _first(difference(value, live.get(name), f"{path}.{name}") for name, value in desired.items())
+        for field, value in desired.items():
+            if (where := difference(value, live.get(field), field)) is not None:
+                return f".{field}{where}"
+        return None
     if isinstance(desired, list) and isinstance(live, list):
-        return _list_difference(desired, live, path)
-    return None if _same_leaf(desired, live) else path
+        return _list_difference(desired, live, name)
+    return None if _same_leaf(desired, live) else ""
 
 
-def _list_difference(desired: list[Any], live: list[Any], path: str) -> str | None:
-    keys = _keys_of(desired, path.rpartition(".")[2])
+def _list_difference(desired: list[Any], live: list[Any], name: str) -> str | None:
+    keys = _keys_of(desired, name)
     if keys is None:
-        if len(desired) != len(live):
-            return path
-        pairs = zip(desired, live, strict=True)
-        return _first(difference(want, have, f"{path}[{i}]") for i, (want, have) in enumerate(pairs))
+        return _item_difference(desired, live)
     by_key = {tuple(item.get(key) for key in keys): item for item in live}
-    return _first(
-        difference(want, by_key.get(key), f"{path}[{','.join(str(part) for part in key)}]")
-        for want in desired
-        for key in [tuple(want.get(key) for key in keys)]
-    )
+    for want in desired:
+        key = tuple(want.get(key) for key in keys)
+        if (where := difference(want, by_key.get(key))) is not None:
+            return f"[{','.join(str(part) for part in key)}]{where}"
+    return None
+
+
+def _item_difference(desired: list[Any], live: list[Any]) -> str | None:
+    if len(desired) != len(live):
+        return ""
+    for at, (want, have) in enumerate(zip(desired, live, strict=True)):
+        if (where := difference(want, have)) is not None:
+            return f"[{at}]{where}"
+    return None
 
 
 def _keys_of(desired: list[Any], name: str) -> tuple[str, ...] | None:
@@ -105,7 +117,3 @@ def _same_quantity(desired: Any, live: Any) -> bool:
     if len(texts) != 2 or not all(_QUANTITY.match(text) for text in texts):
         return False
     return quantity(texts[0]) == quantity(texts[1])
-
-
-def _first(differences: Any) -> str | None:
-    return next((found for found in differences if found is not None), None)
