@@ -33,6 +33,21 @@ def test_a_service_that_comes_up_quickly_costs_its_children_and_two_status_write
     assert generate.status_writes == 2
 
 
+def test_a_slow_inspection_and_slow_controllers_cost_no_status_write_within_a_minute(generate: Any) -> None:
+    generate.reconcile()
+    generate.pass_time(100)
+    generate.finish_inspection()
+    generate.pass_time(20)
+    generate.reconcile()
+    generate.pass_time(59)
+    generate.reconcile()
+    assert generate.status_writes == 1, "no pod has been made for the Deployments yet"
+    generate.roll_out()
+    generate.reconcile()
+    assert generate.condition("Ready")["status"] == "True"
+    assert generate.status_writes == 2
+
+
 def test_at_rest_nothing_is_written(generate: Any) -> None:
     generate.serve()
     generate.child_writes = generate.status_writes = 0
