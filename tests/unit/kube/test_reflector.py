@@ -126,3 +126,25 @@ async def test_nodes_are_pruned_too(api: FakeApi, cache: WatchCache) -> None:
     world = cache.observe(widget_key("w"))
     assert world is not None
     assert [n["metadata"]["name"] for n in world.nodes] == ["n2"]
+
+
+async def test_reflectors_that_share_a_slot_list_one_after_the_other(cache: WatchCache) -> None:
+    listing, most = 0, 0
+
+    class Slow(FakeApi):
+        async def list(self, what: Selection) -> AsyncIterator[Page]:
+            nonlocal listing, most
+            listing += 1
+            most = max(most, listing)
+            await asyncio.sleep(0)
+            async for page in super().list(what):
+                yield page
+            listing -= 1
+
+    api, slot = Slow(), asyncio.Semaphore(1)
+    tasks = [asyncio.create_task(Reflector(api, WIDGETS, cache, lists=slot).step()) for _ in range(3)]
+    for _ in range(10):
+        await a_moment()
+    for task in tasks:
+        task.cancel()
+    assert (most, api.reads) == (1, 3)

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from hearth.kube.api import Selection
 from hearth.kube.credentials import Credentials
 from hearth.kube.errors import ApiError, ConflictError, ConnectionFailedError, GoneError, NotFoundError
-from hearth.kube.http_api import HttpApi
+from hearth.kube.http_api import PAGE, HttpApi
 from hearth.kube.resources import CONFIG_MAP, DEPLOYMENT, NODE, REPLICA_SET, Resource
 from hearth.kube.transport import Request, Transport
 
@@ -154,7 +154,7 @@ async def test_a_list_asks_for_the_next_chunk_until_there_is_none() -> None:
         pages = [page async for page in HttpApi(transport).list(what)]
     assert [i["metadata"]["name"] for p in pages for i in p.items] == ["a", "b"]
     assert {i["kind"] for p in pages for i in p.items} == {"ReplicaSet"}
-    assert answers.requests[1].query == {"labelSelector": "a=b", "limit": "500", "continue": "more"}
+    assert answers.requests[1].query == {"labelSelector": "a=b", "limit": str(PAGE), "continue": "more"}
     assert "PartialObjectMetadataList" in answers.requests[0].headers["Accept"]
 
 

@@ -53,7 +53,14 @@ class Sink(Protocol):
 class Reflector:
     """Feeds one selection into a sink for as long as `run` runs."""
 
-    def __init__(self, api: Api, what: Selection, sink: Sink, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        what: Selection,
+        sink: Sink,
+        rng: random.Random | None = None,
+        lists: asyncio.Semaphore | None = None,
+    ) -> None:
         self.what = what
         self.synced = asyncio.Event()
         """Set once the first list is in the sink."""
@@ -62,6 +69,8 @@ class Reflector:
         self._api = api
         self._sink = sink
         self._rng = rng or random.Random()  # noqa: S311 - spreads reconnects in time
+        self._lists = lists or asyncio.Semaphore()
+        """Shared by reflectors that must not all list at once."""
         self._version = ""
 
     async def run(self) -> None:
@@ -83,7 +92,8 @@ class Reflector:
     async def step(self) -> None:
         """One list, if there is nothing to go on from, and one watch until the server ends it."""
         if not self._version:
-            self._version = await relist(self._api, self.what, self._sink)
+            async with self._lists:
+                self._version = await relist(self._api, self.what, self._sink)
             if self.synced.is_set():
                 self.after_gap()
             self.synced.set()

@@ -15,6 +15,7 @@ import kopf
 
 from hearth.kube.cache import WatchCache
 from hearth.kube.credentials import TOKEN_AGE, Credentials
+from hearth.kube.http_api import PAGE
 from hearth.kube.resources import Resource
 from hearth.plan.world import key_of
 
@@ -106,7 +107,7 @@ def quiet_settings() -> kopf.OperatorSettings:
     # A worker keeps its slot while it idles, so a limit without a short idle time starves the others.
     settings.queueing.worker_limit = 200
     settings.queueing.idle_timeout = 0.1
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = PAGE
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 RESYNC_SECONDS = 600.0
 """Mean time between two comparisons of the cache with a list of metadata."""
 RESYNC_JITTER = 0.2
+LISTS_AT_ONCE = 2
+"""One is decoded while the server writes the other; more would only take memory, which Python seldom gives back."""
 
 
 class Watches:
@@ -39,7 +41,8 @@ class Watches:
             for scope in scopes
         ]
         self._nodes = Selection(NODE)
-        self._reflectors = [Reflector(api, what, cache) for what in (*self._children, self._nodes)]
+        self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
+        self._reflectors = [Reflector(api, what, cache, lists=self._lists) for what in (*self._children, self._nodes)]
         for resource in WATCHED_METADATA:
             for scope in scopes:
                 self._reflectors.append(self._metadata_reflector(resource, scope, lookups))
@@ -89,6 +92,6 @@ class Watches:
 
     def _metadata_reflector(self, resource: Resource, scope: str, lookups: Lookups) -> Reflector:
         what = Selection(resource, scope, labels=f"{MANAGED_BY}!={MANAGER}", metadata_only=True)
-        reflector = Reflector(self._api, what, lookups)
+        reflector = Reflector(self._api, what, lookups, lists=self._lists)
         reflector.after_gap = lambda: lookups.outdated_kind(resource.kind)
         return reflector
