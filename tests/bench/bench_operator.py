@@ -94,12 +94,13 @@ class Bench:
         self._settings = fleet.prepare(folder)
 
     def start(self, name: str) -> tuple[OperatorProcess, float]:
-        """Starts `hearth run`; returns it with the seconds from the exec of Python to /readyz."""
+        """Starts `hearth run`; returns it with the seconds from the exec of Python to a leader's /readyz."""
         arguments = ("--progress-address", "127.0.0.1")
         began = time.monotonic()
         operator = hearth_run(self._fleet.cluster.kubeconfig, self._settings, self._folder / f"{name}.log", *arguments)
         try:
-            until(operator.is_ready, "the operator to be ready", 180, 0.02)
+            # A replica that waits to lead is ready, too.
+            until(lambda: operator.is_leader() and operator.is_ready(), "the operator to be ready", 180, 0.02)
         except TimeoutError:
             console.print(operator.log_text()[-4000:], markup=False)
             operator.end()
