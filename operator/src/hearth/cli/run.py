@@ -27,6 +27,9 @@ from hearth.runtime.metrics import Metrics
 from hearth.runtime.operator import Operator, Options
 from hearth.runtime.settings_file import SettingsError, read_settings
 
+GARBAGE = 10_000
+"""New containers after which the collector looks for cycles: a decoded object alone has a few hundred, and no cycle."""
+
 
 def run(
     settings: Annotated[Path, typer.Option(envvar="HEARTH_SETTINGS", help="YAML file with images and addresses.")],
@@ -63,6 +66,7 @@ def run(
     )
     # What was imported stays: the collector need not look through it again and again.
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     try:
         uvloop.run(_serve(load(kubeconfig, context), read_settings(settings), options))
     except (CredentialsError, SettingsError, MissingCrdsError, LeadershipLostError) as error:
