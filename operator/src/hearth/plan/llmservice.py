@@ -16,7 +16,7 @@ from hearth.plan.memory import DoesNotFit, MemoryPlan
 from hearth.plan.model_resolution import ModelState, recorded, resolve_model
 from hearth.plan.quiet import settle
 from hearth.plan.rollout import progress, same_template
-from hearth.plan.service_health import EngineHealth, judge
+from hearth.plan.service_health import EngineHealth, judge, still_open
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
 from hearth.render.gateway import (
@@ -232,6 +232,7 @@ def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: In
     if index is not None and index.index is None:
         return []
     name = world.owner["metadata"]["name"]
+    opened = still_open(world)
     config = gateway_config(
         world.owner,
         spec,
@@ -246,8 +247,8 @@ def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: In
         gateway_config_map(world.owner, config),
         gateway_deployment(world.owner, spec, world.settings.images.gateway, config, index.index if index else None),
         disruption_budget(world.owner, "gateway"),
-        service(world.owner, name, "gateway"),
-        *([engine_behind_gateway(world.owner)] if "keysDirectory" in config else []),
+        service(world.owner, name, "engine" if opened else "gateway"),
+        *([engine_behind_gateway(world.owner)] if "keysDirectory" in config and not opened else []),
     ]
 
 

@@ -43,6 +43,20 @@ class EngineHealth:
         return (self.scheduled, self.available_condition, self.rolled_out)
 
 
+STILL_OPEN = "keys are not asked for until the gateway answers"
+
+
+def still_open(world: World) -> bool:
+    """Whether clients reach the engine itself, in a service that has just been given its first keys.
+
+    Its Service is moved once the gateway answers: the clients that it has, and that get a key, lose no request.
+    """
+    name = world.owner["metadata"]["name"]
+    client, gateway = world.child("Service", name), world.child("Deployment", gateway_name(name))
+    points_at = (client or {}).get("spec", {}).get("selector", {}).get(COMPONENT)
+    return points_at == "engine" and not (gateway or {}).get("status", {}).get("availableReplicas")
+
+
 def judge(
     world: World,
     spec: LLMServiceSpec,
@@ -59,9 +73,10 @@ def judge(
     live_gateway = world.child("Deployment", gateway_name(name))
     found = _trouble(world, memory, choice) or _not_created(live_engine) or _not_created(live_gateway)
     running = (live_engine or {}).get("status", {})
+    opened = has_gateway(spec) and still_open(world)
     health = EngineHealth(
         scheduled=_scheduled(world, found),
-        available_condition=_available(spec, live_engine, live_gateway, index),
+        available_condition=_available(spec, live_engine, live_gateway, index, opened=opened),
         rolled_out=Condition("RolledOut", "False", "Waiting", "the model to serve is not settled"),
         reason="Progressing",
         message="",
@@ -73,7 +88,8 @@ def judge(
     parts = [progress(live_engine, engine)]
     if has_gateway(spec) and gateway is not None:
         parts.append(progress(live_gateway, gateway))
-    return _summary(spec, health, parts, found, index)
+    summary = _summary(spec, health, parts, found, index)
+    return replace(summary, message=f"{summary.message}; {STILL_OPEN}") if opened else summary
 
 
 def _trouble(world: World, memory: MemoryPlan | None, choice: EngineChoice | None) -> Trouble | None:
@@ -111,16 +127,19 @@ def _scheduled(world: World, found: Trouble | None) -> Condition:
     return Condition("Scheduled", "True", "Placed", "every engine pod has a node")
 
 
-def _available(spec: LLMServiceSpec, engine: Json | None, gateway: Json | None, index: IndexState | None) -> Condition:
+def _available(
+    spec: LLMServiceSpec, engine: Json | None, gateway: Json | None, index: IndexState | None, *, opened: bool
+) -> Condition:
     if index is not None and index.index is None and gateway is None:
         return Condition("Available", "False", index.reason, index.message)
-    parts = {"engine": engine} | ({"gateway": gateway} if has_gateway(spec) else {})
+    parts = {"engine": engine} | ({"gateway": gateway} if has_gateway(spec) and not opened else {})
     missing = [n for n, d in parts.items() if not (d or {}).get("status", {}).get("availableReplicas")]
     if missing:
         return Condition("Available", "False", "NoneAnswering", f"no {' and no '.join(missing)} pod answers")
     running = (engine or {}).get("status", {})
     answering, total = running.get("availableReplicas", 0), running.get("replicas", 0)
-    return Condition("Available", "True", "Answering", f"{answering} of {total} engine pods answered a real request")
+    message = f"{answering} of {total} engine pods answered a real request"
+    return Condition("Available", "True", "Answering", f"{message}; {STILL_OPEN}" if opened else message)
 
 
 def _summary(

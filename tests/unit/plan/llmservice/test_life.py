@@ -120,6 +120,8 @@ def test_keys_put_a_gateway_before_an_embedder_and_its_removal_takes_it_away(emb
     embed.edit(access={"apiKeysSecretRef": {"name": "keys"}})
     embed.reconcile()
     assert ("Deployment", "court-gateway") in embed.children
+    embed.roll_out()
+    embed.reconcile()
     closed = embed.children[("NetworkPolicy", "court-engine")]["spec"]
     assert closed["podSelector"]["matchLabels"]["hearth.dev/component"] == "engine"
     (allowed,) = closed["ingress"]
@@ -128,6 +130,36 @@ def test_keys_put_a_gateway_before_an_embedder_and_its_removal_takes_it_away(emb
     embed.reconcile()
     names = {name for kind, name in embed.children if kind != "ConfigMap"}
     assert names == {"court", "court-engine"}
+
+
+def test_clients_of_an_embedder_that_gets_keys_are_served_until_its_gateway_answers(embed: Any) -> None:
+    embed.serve()
+    embed.edit(access={"apiKeysSecretRef": {"name": "keys"}})
+    embed.reconcile()
+    client = ("Service", "court")
+    assert embed.children[client]["spec"]["selector"]["hearth.dev/component"] == "engine"
+    assert ("NetworkPolicy", "court-engine") not in embed.children
+    assert embed.condition("Available")["status"] == "True"
+    assert embed.condition("Ready")["status"] == "False"
+    assert "keys are not asked for until the gateway answers" in embed.condition("Ready")["message"]
+    embed.roll_out()
+    embed.reconcile()
+    assert embed.children[client]["spec"]["selector"]["hearth.dev/component"] == "gateway"
+    assert ("NetworkPolicy", "court-engine") in embed.children
+    embed.reconcile()
+    assert "keys are not asked for" not in embed.condition("Available")["message"]
+    embed.children[("Deployment", "court-gateway")]["status"]["availableReplicas"] = 0
+    embed.reconcile()
+    assert embed.children[client]["spec"]["selector"]["hearth.dev/component"] == "gateway", "never open again"
+
+
+def test_an_embedder_that_has_keys_from_the_start_is_never_open(embed: Any) -> None:
+    embed.edit(access={"apiKeysSecretRef": {"name": "keys"}})
+    embed.reconcile()
+    embed.finish_inspection()
+    embed.reconcile()
+    assert embed.children[("Service", "court")]["spec"]["selector"]["hearth.dev/component"] == "gateway"
+    assert ("NetworkPolicy", "court-engine") in embed.children
 
 
 def test_scaling_changes_the_number_of_pods_and_nothing_else(generate: Any) -> None:
