@@ -96,6 +96,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row(rows: Rows, name: str, te
     assert len(rows.check(path, rows.file("e.jsonl", pair(9))).train) == 1
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_a_line_nested_too_deeply_is_named(rows: Rows, name: str) -> None:
+    error = rows.refused(rows.file(name, "[" * 100_000))
+    assert error.kind == "MalformedRow"
+    assert f"{name}:1 (the first: nested too deeply)" in error.message
+
+
 def test_many_broken_lines_are_counted_and_the_first_are_named(rows: Rows) -> None:
     error = rows.refused(rows.file("t.jsonl", pair(1), *["oops"] * 9))
     assert "9 of 10 lines are broken: t.jsonl:2, t.jsonl:3, t.jsonl:4, t.jsonl:5, t.jsonl:6 and 4 more" in error.message

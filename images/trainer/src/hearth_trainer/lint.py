@@ -71,6 +71,9 @@ def records(paths: Iterable[Path], findings: Findings) -> Iterator[tuple[str, di
             except json.JSONDecodeError as error:
                 findings.add("malformed", place, f"not JSON ({error.msg} at column {error.colno}): {line.strip()[:80]}")
                 continue
+            except RecursionError:
+                findings.add("malformed", place, "nested too deeply")
+                continue
             if isinstance(record, dict):
                 yield place, record
             else:
@@ -82,6 +85,9 @@ def _array(path: Path, text: str, findings: Findings) -> Iterator[tuple[str, dic
         items = json.loads(text)
     except json.JSONDecodeError as error:
         findings.add("malformed", f"{path.name}:{error.lineno}", f"not JSON ({error.msg} at column {error.colno})")
+        return
+    except RecursionError:
+        findings.add("malformed", f"{path.name}:1", "nested too deeply")
         return
     for number, item in enumerate(items if isinstance(items, list) else [items], start=1):
         place = f"{path.name}:{number}"

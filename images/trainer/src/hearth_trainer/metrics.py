@@ -13,7 +13,7 @@ def parsed_object(text: str) -> dict[str, Any] | None:
     """The JSON object that a text consists of, or None."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
