@@ -245,7 +245,7 @@ class Histories(RuleBasedStateMachine):
             controller = controller_of(stored.obj)
             if controller is not None and controller["uid"] == uid:
                 obj = copy.deepcopy(stored.obj)
-                for part in (obj, obj["metadata"]["annotations"], obj["metadata"]["labels"]):
+                for part in (obj["metadata"]["annotations"], obj["metadata"]["labels"], obj.get("data", {})):
                     part.pop("beside", None)
                 meta = {name: obj["metadata"][name] for name in ("labels", "name")}
                 found[key] = {**obj, "metadata": meta, "status": {}}
@@ -293,7 +293,7 @@ def _meddle(obj: Json, how: str) -> None:
         obj["spec"]["replicas"] = 9
         obj["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.example/other:2"
     else:
-        obj["data"] = {"other": "words"}
+        obj["data"] = {"beside": "words"}
 
 
 TestHistories = Histories.TestCase
