@@ -50,6 +50,8 @@ def pulling(reason: str) -> dict[str, Any]:
         (crashed(ARGPARSE, 2), "EngineArgumentRejected", "unrecognized arguments: --frobnicate=1"),
         (crashed(TRACEBACK), "EngineFailed", "ValueError: Unknown attention backend FOO"),
         (crashed("", 137, "OOMKilled"), "OOMKilled", "planned were weights 0.3 GiB, kv-cache 1.0 GiB"),
+        (crashed("", 137), "EngineKilled", "was killed (exit code 137) and not for its memory limit"),
+        (crashed("RuntimeError: probe", 137), "EngineKilled", "its log ends with: RuntimeError: probe"),
         (
             crashed('{"error": {"class": "DigestMismatch", "message": "model.safetensors has sha256 0"}}', 65),
             "DigestMismatch",
