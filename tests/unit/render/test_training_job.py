@@ -40,6 +40,7 @@ TRAINING = ResolvedTraining(
     seed=7,
     trainer="TRL",
 )
+GPU_NODES = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 POD = TrainingPod("trainer@sha256:1", Accelerator(count=0), 2**30, 2 * 2**30, "https://progress:8443")
 
 
@@ -131,6 +132,32 @@ def test_the_check_reads_the_model_first_and_needs_no_volume() -> None:
     assert [c["name"] for c in pod["initContainers"]] == ["inspect"]
     assert not [v for v in pod["volumes"] if v["name"] == "data"]
     assert ("FailJob", [66]) in rules_of(job)
+
+
+def test_the_check_runs_where_training_may_run_and_asks_for_no_gpu() -> None:
+    placed = spec(
+        scheduling={"priorityClassName": "low", "tolerations": [{"key": "team", "operator": "Exists"}]},
+        podOverrides={
+            "nodeSelector": {"pool": "law"},
+            "imagePullSecrets": [{"name": "registry"}],
+            "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "runtimeClassName": "nvidia",
+            "resources": {"requests": {"cpu": "8"}, "limits": {"memory": "512Mi"}},
+        },
+    )
+    pod = pod_of(prepare_job(OWNER, placed, "n", "trainer"))
+    assert pod["nodeSelector"] == {"pool": "law"}
+    assert pod["tolerations"] == [GPU_NODES, {"key": "team", "operator": "Exists"}]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["priorityClassName"] == "low"
+    assert "runtimeClassName" not in pod
+    check = pod["containers"][0]
+    assert {"name": "HTTPS_PROXY", "value": "http://proxy:3128"} in check["env"]
+    assert check["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+
+
+def test_a_check_for_training_on_cpu_keeps_off_the_nodes_with_gpus() -> None:
+    assert "tolerations" not in pod_of(prepare_job(OWNER, spec(accelerator={"count": 0}), "n", "trainer"))
 
 
 def test_a_gpu_is_asked_for_with_the_labels_of_gpu_feature_discovery() -> None:

@@ -230,7 +230,8 @@ class FineTuneJobSpec(ApiModel):
     budget: Budget | None = None
     """What the job may use."""
     pod_overrides: PodOverrides | None = None
-    """The allow-listed part of the training pod that may be set by hand."""
+    """The allow-listed part of the training pod that may be set by hand. All but requests and RuntimeClass holds for
+    the pod that checks the rows too; of limits, a larger one of memory."""
     suspend: bool = False
     """Stops the pods after a checkpoint and keeps all data; training resumes where it was."""
 

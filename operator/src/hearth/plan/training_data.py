@@ -11,13 +11,14 @@ from hearth.api.base import Json
 from hearth.api.finetunejob import FineTuneJobSpec
 from hearth.api.finetunejob_status import Finding, ResolvedDataset
 from hearth.api.model_facts import ModelFacts, ResolvedModel
+from hearth.plan import job_state
 from hearth.plan.conditions import Condition
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
 from hearth.render.labels import COMPONENT
 from hearth.render.names import digest8
 from hearth.render.sources import UnsupportedUriError
-from hearth.render.training_job import PREPARE, prepare_job, prepare_name
+from hearth.render.training_job import PREPARE, TEMPLATE_HASH, check_hash, prepare_job, prepare_name
 
 TYPE = "DataReady"
 RETRY_AFTER = timedelta(minutes=5)
@@ -160,27 +161,51 @@ def _checked(world: World, spec: FineTuneJobSpec, job: Json, now: datetime) -> D
     name = job["metadata"]["name"]
     live = world.child("Job", name)
     actions = stale_jobs(world, PREPARE, name) + (() if live else (Apply(job),))
-    pods = sorted(
-        world.pods_labelled("batch.kubernetes.io/job-name", name),
-        key=lambda p: str(p["metadata"].get("creationTimestamp", "")),
-        reverse=True,
-    )
+    pods = job_state.pods_of(world, name)
     for pod in pods:
         facts, rows = result_of(pod, "inspect"), result_of(pod, PREPARE)
         if facts and "facts" in facts and rows and "result" in rows:
             return _from_results(spec, facts["facts"], rows["result"], actions)
-        error = next((r["error"] for r in (facts, rows) if r and "error" in r), None)
-        if error is not None and _failed_at(live) is not None:
-            return _failed(live, error, actions, now)
+    if live is not None and _outdated(live, spec):
+        ended = stale_jobs(world, PREPARE, None)
+        return _waiting("Restarting", "the pod's part of spec has changed; the check begins anew", f"Job {name}", ended)
+    return _unchecked(live, pods, name, actions, now)
+
+
+def _outdated(live: Json, spec: FineTuneJobSpec) -> bool:
+    made_of = live["metadata"].get("annotations", {}).get(TEMPLATE_HASH)
+    return made_of is not None and made_of != check_hash(spec)
+
+
+def _unchecked(live: Json | None, pods: list[Json], name: str, actions: tuple[Action, ...], now: datetime) -> DataState:
+    """Why there is no result: it failed, it cannot run, or it has not ended."""
+    failed = job_state.has(live, *job_state.FAILED)
+    killed = next(((p, c) for p in pods for c in ("inspect", PREPARE) if job_state.out_of_memory(p, c)), None)
+    if killed is not None:
+        return _failed(live, _too_large(*killed), actions, now)
+    told = [r["error"] for p in pods for c in ("inspect", PREPARE) if (r := result_of(p, c)) and "error" in r]
+    if told and failed:
+        return _failed(live, told[0], actions, now)
     found = trouble(pods)
     if found is not None and found.reason in ("ImagePullFailed", "ContainerNotStarted", "VolumeMissing"):
         condition = Condition(TYPE, "False", found.reason, found.message)
         return DataState(condition, stalled=True, retryable=True, actions=actions)
-    if _failed_at(live) is not None:
+    if failed:
         message = found.message if found else f"Job {name} failed and its pods left no message"
         reason = found.reason if found else "CheckFailed"
         return _failed(live, {"class": reason, "message": message, "retryable": True}, actions, now)
     return _waiting("Checking", "reading the model's facts and checking the rows", f"Job {name}", actions)
+
+
+def _too_large(pod: Json, container: str) -> Json:
+    """Trying again would end in the same way."""
+    limit = job_state.memory_limit(pod, container)
+    what = "reading the model's facts" if container == "inspect" else "checking the rows"
+    return {
+        "class": "OOMKilled",
+        "message": f"{what} took more memory than the container's limit of {limit}",
+        "suggestion": f"set podOverrides.resources.limits.memory to more than {limit}, or split the rows",
+    }
 
 
 def _from_results(spec: FineTuneJobSpec, facts: Json, result: Json, actions: tuple[Action, ...]) -> DataState:
@@ -203,16 +228,9 @@ def _from_results(spec: FineTuneJobSpec, facts: Json, result: Json, actions: tup
     return DataState(state.condition, model, dataset, actions=actions)
 
 
-def _failed_at(job: Json | None) -> datetime | None:
-    for condition in (job or {}).get("status", {}).get("conditions", []):
-        if condition["type"] in ("Failed", "FailureTarget") and condition["status"] == "True":
-            return datetime.fromisoformat(condition["lastTransitionTime"])
-    return None
-
-
 def _failed(live: Json | None, error: Json, actions: tuple[Action, ...], now: datetime) -> DataState:
     retryable = error.get("retryable", error["class"] in ("HubUnreachable", "SourceUnavailable"))
-    since = _failed_at(live)
+    since = job_state.since(live, *job_state.FAILED)
     look_again = None
     if retryable and live is not None and since is not None:
         left = since + RETRY_AFTER - now

@@ -69,19 +69,22 @@ def with_gpus(template: Json, accelerator: Accelerator | None, container: str) -
     """The pod template with `count` GPUs asked for in the named container; unchanged for count 0 or no accelerator."""
     if accelerator is None or not accelerator.count:
         return template
-    spec = dict(template["spec"])
-    name = resource_name(accelerator)
+    spec = dict(beside_gpus(template, accelerator)["spec"])
     spec["containers"] = [
-        _with_limit(c, name, accelerator.count) if c["name"] == container else c for c in spec["containers"]
-    ]
-    spec["tolerations"] = [
-        *spec.get("tolerations", []),
-        {"key": name, "operator": "Exists", "effect": "NoSchedule"},
+        _with_limit(c, resource_name(accelerator), accelerator.count) if c["name"] == container else c
+        for c in spec["containers"]
     ]
     terms = node_selector_terms(accelerator)
     if terms:
         spec["affinity"] = require_node(spec.get("affinity", {}), terms)
     return {**template, "spec": spec}
+
+
+def beside_gpus(template: Json, accelerator: Accelerator) -> Json:
+    """The pod template, allowed on nodes that are kept for pods with GPUs."""
+    spec = template["spec"]
+    allowed: Json = {"key": resource_name(accelerator), "operator": "Exists", "effect": "NoSchedule"}
+    return {**template, "spec": {**spec, "tolerations": [*spec.get("tolerations", []), allowed]}}
 
 
 def _with_limit(container: Json, resource: str, count: int) -> Json:

@@ -10,10 +10,10 @@ import json
 import math
 from dataclasses import dataclass
 
-from hearth.api.base import Json
+from hearth.api.base import Json, quantity
 from hearth.api.finetunejob import FineTuneJobSpec
-from hearth.api.shapes import Accelerator
-from hearth.render.gpu import with_gpus
+from hearth.api.shapes import Accelerator, PodOverrides
+from hearth.render.gpu import beside_gpus, with_gpus
 from hearth.render.inspection import MODEL_PATH, inspect_container, scripts_volume
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
@@ -30,6 +30,8 @@ INTERRUPTED = 75
 GRACE_SECONDS = 120
 """Time to finish one forward and backward pass and to write a checkpoint: seconds on a GPU, tens of seconds on CPU.
 Cloud spot notices are 30 to 120 s, so more would not be given anyway."""
+CHECK_MEMORY = "1Gi"
+"""Limit of the check, which reads the rows one by one and keeps a digest of each; podOverrides may raise it."""
 CPU_REQUEST = "250m"
 """A floor, so that training finds room beside services on a small node; without a limit it takes what is free."""
 TEMPLATE_HASH = "hearth.dev/template-hash"
@@ -185,19 +187,47 @@ def prepare_job(owner: Json, spec: FineTuneJobSpec, name: str, image: str) -> Js
     """The CPU Job that reads the model's facts and checks the rows, before anything expensive is asked for."""
     mounts = source_mounts(spec)
     container = _container(PREPARE, image, mounts, _tokens(spec))
-    container["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+    container["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": CHECK_MEMORY}}
     hub_secret = spec.model.secret_ref.name if spec.model.secret_ref else None
     template = restricted_pod(
         labels=pod_labels(owner, PREPARE),
-        containers=[container],
-        init_containers=[inspect_container(image, mounts["model"], hub_secret)],
+        containers=[_with_room(container, spec)],
+        init_containers=[_with_room(inspect_container(image, mounts["model"], hub_secret), spec)],
         volumes=[*_volumes(owner, mounts), scripts_volume(config_name(owner))],
         restart_policy="Never",
     )
+    accelerator = spec.accelerator or Accelerator()
+    if accelerator.count != 0:  # a node selector may well name the nodes that training needs
+        template = beside_gpus(template, accelerator)
+    template = with_overrides(with_scheduling(template, spec.scheduling), _check_overrides(spec), PREPARE)
     job = _job(owner, name, PREPARE, 3, template, DETERMINISTIC)
+    job["metadata"]["annotations"] = {TEMPLATE_HASH: check_hash(spec)}
     missing = {"containerName": "inspect", "operator": "In", "values": [66]}
     job["spec"]["podFailurePolicy"]["rules"].append({"action": "FailJob", "onExitCodes": missing})
     return job
+
+
+def check_hash(spec: FineTuneJobSpec) -> str:
+    """Digest of the fields that say where and with what the rows are checked."""
+    parts = (spec.scheduling, spec.pod_overrides)
+    return digest8([p.model_dump(by_alias=True, exclude_none=True) if p else None for p in parts])
+
+
+def _check_overrides(spec: FineTuneJobSpec) -> PodOverrides | None:
+    """Where the pod may run and what it may pull hold for the check too; what a GPU needs does not."""
+    if spec.pod_overrides is None:
+        return None
+    return spec.pod_overrides.model_copy(update={"resources": None, "runtime_class_name": None})
+
+
+def _with_room(container: Json, spec: FineTuneJobSpec) -> Json:
+    """The container with the memory limit of podOverrides, where that is more than its own."""
+    resources = spec.pod_overrides.resources if spec.pod_overrides else None
+    limit = (resources.limits or {}).get("memory") if resources else None
+    own = container["resources"]["limits"]["memory"]
+    if limit is None or quantity(limit) <= quantity(own):
+        return container
+    return {**container, "resources": {**container["resources"], "limits": {"memory": limit}}}
 
 
 def changeable(spec: FineTuneJobSpec) -> str:

@@ -70,6 +70,58 @@ def test_an_unknown_model_path_is_told_from_the_inspection(law: Any) -> None:
     assert law.job("train") is None
 
 
+@pytest.mark.parametrize(("container", "limit"), [("prepare", "1Gi"), ("inspect", "256Mi")])
+def test_a_check_that_needs_more_memory_is_not_tried_again_until_it_gets_more(
+    law: Any, container: str, limit: str
+) -> None:
+    law.reconcile()
+    pod = law.pod("prepare", phase="Failed")
+    ended = {"exitCode": 137, "reason": "OOMKilled"}
+    pod["status"]["initContainerStatuses"] = [{"name": container, "state": {"terminated": ended}}]
+    law.conclude("prepare", "Failed")
+    law.pass_time(3600)
+    assert law.reconcile().look_again is None
+    assert law.condition("DataReady")["reason"] == "OOMKilled"
+    assert f"more memory than the container's limit of {limit}; set podOverrides" in law.condition("Ready")["message"]
+    assert law.status["failure"]["retryable"] is False
+    assert law.job("prepare") is not None
+    law.edit(podOverrides={"resources": {"limits": {"memory": "3Gi"}}})
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "Restarting"
+    law.pods = []
+    law.pass_time(11)
+    law.reconcile()
+    pod = law.job("prepare")["spec"]["template"]["spec"]
+    limits = [c["resources"]["limits"]["memory"] for c in [*pod["initContainers"], *pod["containers"]]]
+    assert limits == ["3Gi", "3Gi"]
+
+
+def test_a_pull_secret_that_is_added_reaches_the_check_that_waits_for_its_image(law: Any) -> None:
+    law.reconcile()
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "unauthorized"}}
+    law.pod("prepare", phase="Pending", initContainerStatuses=[{"name": "inspect", "image": "t", "state": waiting}])
+    law.pass_time(61)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "ImagePullFailed"
+    law.edit(podOverrides={"imagePullSecrets": [{"name": "registry"}]})
+    law.reconcile()
+    law.pods = []
+    law.reconcile()
+    assert law.job("prepare")["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_rows_that_were_found_good_are_not_checked_again_for_another_limit(law: Any) -> None:
+    law.nodes = [{"metadata": {"name": "small"}, "status": {"allocatable": {"memory": "1Gi"}}}]
+    law.reconcile()
+    law.prepare()
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "DoesNotFit"
+    law.edit(podOverrides={"resources": {"limits": {"memory": "12Gi"}}})
+    law.reconcile()
+    assert law.condition("DataReady")["status"] == "True"
+
+
 def test_a_hub_that_cannot_be_reached_is_asked_again_later(law: Any) -> None:
     law.reconcile()
     fail(law, "prepare", 69, "HubUnreachable", "no route")
