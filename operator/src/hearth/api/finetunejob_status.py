@@ -198,6 +198,8 @@ class FineTuneJobStatus(StatusBase):
 
     start_time: Timestamp | None = None
     """When the training pod was first asked for. From then on the fields that define the artifact are fixed."""
+    training_start_time: Timestamp | None = None
+    """When the first training pod began to run, after any time in a queue; budget.deadline counts from here."""
     completion_time: Timestamp | None = None
     """When the job ended, well or not."""
     attempt: Count | None = None

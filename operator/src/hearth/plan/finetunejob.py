@@ -252,7 +252,7 @@ def _training(world: World, start: Start, now: datetime) -> Plan:
     live = world.child("Job", name)
     if run.phase == "Succeeded":
         return _told(world, succeeded(world, start.data, start.choice, run, start.run), now, standing)
-    late = _deadline(world, start.spec, now)
+    late = _deadline(world, start.spec, run, now)
     if late is not None and late <= timedelta(0):
         over = RunState("Failed", "DeadlineExceeded", "budget.deadline has passed", suggestion="raise budget.deadline")
         return _told(world, failed(start.data, start.choice, over, now), now, (*standing, *_removal(live)))
@@ -287,11 +287,13 @@ def _outdated(job: Json, spec: FineTuneJobSpec, run: RunState) -> bool:
     return bool(told.get(TEMPLATE_HASH)) and told[TEMPLATE_HASH] != changeable(spec)
 
 
-def _deadline(world: World, spec: FineTuneJobSpec, now: datetime) -> timedelta | None:
-    begun = world.owner.get("status", {}).get("startTime")
-    if begun is None or spec.budget is None or spec.budget.deadline is None:
+def _deadline(world: World, spec: FineTuneJobSpec, run: RunState, now: datetime) -> timedelta | None:
+    """The time that is left, which runs from the first pod that ran: a queue's time is nobody's budget."""
+    if spec.budget is None or spec.budget.deadline is None:
         return None
-    return datetime.fromisoformat(begun) + timedelta(seconds=seconds(spec.budget.deadline)) - now
+    recorded = world.owner.get("status", {}).get("trainingStartTime")
+    begun = datetime.fromisoformat(recorded) if recorded else run.began
+    return None if begun is None else begun + timedelta(seconds=seconds(spec.budget.deadline)) - now
 
 
 def _going_on(

@@ -14,7 +14,17 @@ from hearth.plan.world import World
 from hearth.render.training_job import claim_name
 
 KEPT = (
-    *("startTime", "completionTime", "attempt", "interruptions", "progress", "memory", "checkpoint", "evaluation"),
+    *(
+        "startTime",
+        "trainingStartTime",
+        "completionTime",
+        "attempt",
+        "interruptions",
+        "progress",
+        "memory",
+        "checkpoint",
+        "evaluation",
+    ),
     *("gate", "artifacts", "lineage", "resolved"),
 )
 """What stays on record while a new decision does not replace it."""
@@ -167,10 +177,13 @@ def _memory(choice: TrainingChoice, live: Json) -> Json:
 
 
 def _counts(live: Json, run: RunState) -> Json:
-    """Failures and interruptions only grow: pods that are gone were still there."""
+    """Failures and interruptions only grow, and the first start stays: pods that are gone were still there."""
     counts: Json = {"attempt": max(live.get("attempt", 1), run.failures + 1)}
     interruptions = max(live.get("interruptions", 0), run.interruptions)
-    return counts | ({"interruptions": interruptions} if interruptions else {})
+    counts |= {"interruptions": interruptions} if interruptions else {}
+    if run.began is not None and "trainingStartTime" not in live:
+        counts["trainingStartTime"] = rfc3339(run.began)
+    return counts
 
 
 def _failure(outcome: Outcome) -> Json:

@@ -32,6 +32,8 @@ class RunState:
     suggestion: str = ""
     at: datetime | None = None
     """When it ended."""
+    began: datetime | None = None
+    """When its first pod that is still known began to run."""
     image: str = ""
     """What trains."""
     failures: int = 0
@@ -57,6 +59,7 @@ def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, nam
         retryable=state.retryable,
         suggestion=state.suggestion,
         at=_finished(job),
+        began=min((b for p in pods if (b := _began(p)) is not None), default=None),
         image=image_of(job),
         failures=failed,
         interruptions=stopped,
@@ -135,6 +138,15 @@ def _end(pod: Json) -> Json | None:
         if status["name"] == TRAIN:
             ended: Json | None = status.get("state", {}).get("terminated")
             return ended
+    return None
+
+
+def _began(pod: Json) -> datetime | None:
+    for status in pod.get("status", {}).get("containerStatuses", []):
+        state = status.get("state", {})
+        at = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+        if status["name"] == TRAIN and at:
+            return datetime.fromisoformat(at)
     return None
 
 

@@ -244,7 +244,8 @@ class Namespace:
     def run(self) -> None:
         """Up to a running training pod."""
         self.start()
-        self.pod("train", phase="Running", containerStatuses=[{"name": "train", "state": {"running": {}}}])
+        running = {"running": {"startedAt": rfc3339(self.now)}}
+        self.pod("train", phase="Running", containerStatuses=[{"name": "train", "state": running}])
         self.pass_time(11)
         self.reconcile()
 

@@ -209,12 +209,35 @@ def test_weights_go_with_the_job_only_if_asked_for_and_nobody_serves_them(law: A
     assert key in law.ownerless
 
 
-def test_the_deadline_counts_from_the_first_start(law: Any) -> None:
+def test_the_deadline_counts_from_the_first_pod_that_runs_interruptions_included(law: Any) -> None:
     law.edit(budget={"deadline": "1h"})
     law.run()
+    begun = law.status["trainingStartTime"]
     law.pass_time(3000)
     assert law.reconcile().look_again.total_seconds() < 600
-    law.pass_time(700)
+    law.pods = []
+    law.end("train", code=75)
+    law.pass_time(300)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "Resuming"
+    assert law.status["trainingStartTime"] == begun
+    law.pass_time(400)
     law.reconcile()
     assert law.condition("Ready")["reason"] == "DeadlineExceeded"
     assert law.condition("Stalled")["status"] == "True"
+
+
+def test_time_in_a_queue_is_not_taken_from_the_deadline(law: Any) -> None:
+    law.edit(scheduling={"queueName": "team-a"}, budget={"deadline": "1h"})
+    law.start()
+    law.pass_time(10 * 3600)
+    law.reconcile()
+    assert law.condition("Admitted")["reason"] == "Queued"
+    job = law.job("train")
+    job["spec"]["suspend"] = False
+    running = {"running": {"startedAt": law.now.isoformat()}}
+    law.pod("train", phase="Running", containerStatuses=[{"name": "train", "state": running}])
+    law.pass_time(11)
+    left = law.reconcile().look_again
+    assert law.condition("Training")["status"] == "True"
+    assert left.total_seconds() == 3600 - 11
