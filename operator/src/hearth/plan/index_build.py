@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from hearth.api.base import Json
 from hearth.api.vectorindex import VectorIndexSpec
+from hearth.plan import job_state
 from hearth.plan.conditions import Condition
 from hearth.plan.index_engine import EngineState
 from hearth.plan.index_inputs import EmbeddersState, SourcesState
@@ -100,20 +101,20 @@ def _under_way(
         told = Condition(TYPE, "False", "Building", f"build {wanted} begins")
         return BuildState(told, wanted, actions, build=build, building=True)
     result = _message(world, live)
-    if _ended(live, "Complete"):
+    if job_state.has(live, "Complete"):
         if "result" in result:
             told = Condition(TYPE, "True", "Indexed", _figures(result["result"]))
             return BuildState(told, wanted, actions, result=result["result"], build=build)
         # The pod is gone and its message with it: the same build once more finds everything done.
         told = Condition(TYPE, "False", "Building", f"build {wanted} is looked at again: its result was lost")
         return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
-    if _ended(live, "Failed"):
+    if job_state.has(live, "Failed"):
         return _failed(live, wanted, actions, spare, result, now)
     if "error" in result:
         # The pod has ended and the Job controller has not decided yet, or has begun another attempt.
         said = f"build {wanted} is being made; the last attempt ended with: {result['error']['message']}"
         return BuildState(Condition(TYPE, "False", "Building", said), wanted, actions, build=build, building=True)
-    found = trouble(_pods(world, live))
+    found = trouble(job_state.pods_of(world, live["metadata"]["name"]))
     if found is not None:
         told = Condition(TYPE, "False", found.reason, f"build {wanted} does not run: {found.message}")
         failure = {"class": found.reason, "retryable": True, "message": told.message} if found.lasting else {}
@@ -135,7 +136,7 @@ def _failed(
     told = Condition(TYPE, "False", kind, message)
     if not retryable:
         return BuildState(told, wanted, actions, stalled=True, failure=failure)
-    left = _ended_at(live) + TRY_AGAIN - now
+    left = (job_state.since(live, "Failed") or now) + TRY_AGAIN - now
     if left <= timedelta(0):
         again = Condition(TYPE, "False", "Building", f"build {wanted} is tried again after: {error['message']}")
         return BuildState(again, wanted, (*spare, _delete(live)), building=True)
@@ -143,32 +144,14 @@ def _failed(
 
 
 def _why(live: Json) -> str:
-    said: Json = next((c for c in live["status"]["conditions"] if c["type"] == "Failed"), {})
+    said = job_state.reason_of_failure(live)
     return str(said.get("message") or said.get("reason") or "the indexer ended without a message")
-
-
-def _ended(live: Json, how: str) -> bool:
-    conditions = live.get("status", {}).get("conditions", [])
-    return any(c["type"] == how and c["status"] == "True" for c in conditions)
-
-
-def _ended_at(live: Json) -> datetime:
-    times = [c["lastTransitionTime"] for c in live["status"]["conditions"] if c["type"] == "Failed"]
-    return datetime.fromisoformat(times[0])
-
-
-def _pods(world: World, live: Json) -> list[Json]:
-    found = world.pods_labelled("batch.kubernetes.io/job-name", live["metadata"]["name"])
-    return sorted(found, key=lambda p: str(p["metadata"].get("creationTimestamp", "")))
 
 
 def _message(world: World, live: Json) -> Json:
     """The outcome that the newest pod left, or an empty one."""
-    for pod in reversed(_pods(world, live)):
-        found = result_of(pod, CONTAINER)
-        if found is not None:
-            return found
-    return {}
+    pods = job_state.pods_of(world, live["metadata"]["name"])
+    return next((found for p in pods if (found := result_of(p, CONTAINER)) is not None), {})
 
 
 def _spare(world: World, wanted: str) -> tuple[Action, ...]:

@@ -35,9 +35,9 @@ def reason_of_failure(job: Json) -> Json:
     return _first(job, FAILED) or {}
 
 
-def result(pods: Iterable[Json], container: str, key: str = "result") -> Json | None:
-    """What the first of the pods that left such a message says under `key`."""
-    return next((told[key] for p in pods if (told := result_of(p, container)) and key in told), None)
+def told(pods: Iterable[Json], container: str, key: str) -> Json | None:
+    """The `result` or the `error`, by `key`, of the first of the pods whose container left one."""
+    return next((said[key] for p in pods if (said := result_of(p, container)) and key in said), None)
 
 
 def end_of(pod: Json, container: str) -> Json | None:

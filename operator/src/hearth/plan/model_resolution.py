@@ -11,6 +11,7 @@ from hearth.api.base import Json
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.model_facts import ModelFacts, ResolvedModel
 from hearth.api.shapes import FromFineTune
+from hearth.plan import job_state
 from hearth.plan.conditions import Condition
 from hearth.plan.fine_tune_reference import fine_tune_key
 from hearth.plan.pod_trouble import result_of, trouble
@@ -127,15 +128,12 @@ def _inspected(
     if live is not None:
         job["spec"]["ttlSecondsAfterFinished"] = live["spec"]["ttlSecondsAfterFinished"]
     apply: tuple[Action, ...] = (Apply(job),)
-    pods = sorted(
-        world.pods_labelled("batch.kubernetes.io/job-name", name),
-        key=lambda p: p["metadata"].get("creationTimestamp", ""),
-    )
-    for pod in reversed(pods):
+    pods = job_state.pods_of(world, name)
+    for pod in pods:
         result = result_of(pod, "inspect")
         if result and "facts" in result:
             return replace(_from_facts(uri, result["facts"], digest, fine_tune_job), actions=apply)
-        if result and "error" in result and _failed(live):
+        if result and "error" in result and job_state.has(live, *job_state.FAILED):
             told = result["error"]
             return _stuck(told["class"], told["message"], told.get("suggestion", ""), apply)
     found = trouble(pods)
@@ -157,17 +155,8 @@ def _from_facts(uri: str, facts: Json, digest: str | None, fine_tune_job: str | 
     )
 
 
-def _failed(job: Json | None) -> bool:
-    return job is not None and _has(job, "Failed", "FailureTarget")
-
-
-def _has(job: Json, *types: str) -> bool:
-    conditions = job.get("status", {}).get("conditions", [])
-    return any(c["type"] in types and c["status"] == "True" for c in conditions)
-
-
 def _finished(job: Json) -> bool:
-    return _failed(job) or _has(job, "Complete", "SuccessCriteriaMet")
+    return job_state.has(job, *job_state.FAILED, "Complete", "SuccessCriteriaMet")
 
 
 def _failed_before(world: World) -> ModelState | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from hearth.api.base import Json
 from hearth.api.finetunejob import FineTuneJobSpec
+from hearth.plan import job_state
 from hearth.plan.job_config import image_of
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.training_choice import TrainingChoice
@@ -45,9 +46,8 @@ def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, nam
     job = world.child("Job", name)
     if job is None:
         return RunState("Absent", "NotStarted", "the training pod has not been asked for")
-    pods = [p for p in world.pods if p["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name") == name]
-    pods.sort(key=lambda p: str(p["metadata"].get("creationTimestamp", "")), reverse=True)
-    ended = [_end(p) for p in pods]
+    pods = job_state.pods_of(world, name)
+    ended = [job_state.end_of(p, TRAIN) for p in pods]
     stopped = sum(1 for p, e in zip(pods, ended, strict=True) if _interrupted(p, e))
     failed = sum(1 for p, e in zip(pods, ended, strict=True) if e and e.get("exitCode") and not _interrupted(p, e))
     state = _state(job, pods, spec, choice)
@@ -58,7 +58,7 @@ def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, nam
         result=state.result,
         retryable=state.retryable,
         suggestion=state.suggestion,
-        at=_finished(job),
+        at=job_state.since(job, "Complete", *job_state.FAILED),
         began=min((b for p in pods if (b := _began(p)) is not None), default=None),
         image=image_of(job),
         failures=failed,
@@ -69,17 +69,17 @@ def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, nam
 def _state(job: Json, pods: Sequence[Json], spec: FineTuneJobSpec, choice: TrainingChoice) -> RunState:
     if "deletionTimestamp" in job["metadata"]:
         return RunState("Leaving", "Stopping", "the training pod writes a checkpoint and stops")
-    killed = next((p for p in pods if _out_of_memory(p)), None)
+    killed = next((p for p in pods if job_state.out_of_memory(p, TRAIN)), None)
     if killed is not None:
         return _killed(killed, choice)
-    if _condition(job, "Complete"):
-        result = next((r["result"] for p in pods if (r := result_of(p, TRAIN)) and "result" in r), None)
+    if job_state.has(job, "Complete"):
+        result = job_state.told(pods, TRAIN, "result")
         if result is None:
             return RunState(
                 "Lost", "ResultLost", "training ended, but its result is gone with its pod; reading it again"
             )
         return RunState("Succeeded", "Finished", f"{result['totalSteps']} steps", result=result)
-    if _condition(job, "Failed") or _condition(job, "FailureTarget"):
+    if job_state.has(job, *job_state.FAILED):
         return _failed(job, pods)
     return _under_way(job, pods, spec)
 
@@ -95,25 +95,24 @@ def _under_way(job: Json, pods: Sequence[Json], spec: FineTuneJobSpec) -> RunSta
     found = trouble(waiting)
     if found is not None:
         return RunState("Waiting", found.reason, found.message, retryable=True)
-    last = next((e for p in pods if (e := _end(p))), None)
+    last = next((e for p in pods if (e := job_state.end_of(p, TRAIN))), None)
     if last is not None and last.get("exitCode") == INTERRUPTED:
         return RunState("Waiting", "Resuming", "interrupted after a checkpoint; a new pod resumes there")
     return RunState("Waiting", "Starting", "the training pod is being started")
 
 
 def _failed(job: Json, pods: Sequence[Json]) -> RunState:
-    error = next((r["error"] for p in pods if (r := result_of(p, TRAIN)) and "error" in r), None)
+    error = job_state.told(pods, TRAIN, "error")
     if error is not None:
         return RunState("Failed", error["class"], error["message"], suggestion=error.get("suggestion", ""))
-    last = next((e for p in pods if (e := _end(p))), None)
-    said: Json = next((c for c in job["status"]["conditions"] if c["type"] in ("Failed", "FailureTarget")), {})
+    last = next((e for p in pods if (e := job_state.end_of(p, TRAIN))), None)
+    said = job_state.reason_of_failure(job)
     code = f"the last pod ended with exit code {last.get('exitCode')}; " if last else ""
     return RunState("Failed", "TrainingFailed", f"{code}{said.get('message', '')}", suggestion="see the pod's log")
 
 
 def _killed(pod: Json, choice: TrainingChoice) -> RunState:
-    trainer: Json = next((c for c in pod["spec"]["containers"] if c["name"] == TRAIN), {})
-    limit = trainer.get("resources", {}).get("limits", {}).get("memory", "unknown")
+    limit = job_state.memory_limit(pod, TRAIN)
     parts = ", ".join(f"{name} {gib(size)}" for name, size in choice.memory.items)
     error: Json = (result_of(pod, TRAIN) or {}).get("error", {})
     how = error.get("message") or f"the training pod was ended for using more memory than its limit of {limit}"
@@ -123,22 +122,6 @@ def _killed(pod: Json, choice: TrainingChoice) -> RunState:
         "training.microBatchSize or maxSequenceLength"
     )
     return RunState("Failed", "OOMKilled", message, suggestion=suggestion)
-
-
-def _out_of_memory(pod: Json) -> bool:
-    ended = _end(pod)
-    if ended is None:
-        return False
-    error: Json = (result_of(pod, TRAIN) or {}).get("error", {})
-    return ended.get("reason") == "OOMKilled" or error.get("class") == "OutOfMemory"
-
-
-def _end(pod: Json) -> Json | None:
-    for status in pod.get("status", {}).get("containerStatuses", []):
-        if status["name"] == TRAIN:
-            ended: Json | None = status.get("state", {}).get("terminated")
-            return ended
-    return None
 
 
 def _began(pod: Json) -> datetime | None:
@@ -154,15 +137,3 @@ def _interrupted(pod: Json, ended: Json | None) -> bool:
     conditions = pod.get("status", {}).get("conditions", [])
     disrupted = any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
     return disrupted or (ended is not None and ended.get("exitCode") == INTERRUPTED)
-
-
-def _condition(job: Json, kind: str) -> bool:
-    conditions = job.get("status", {}).get("conditions", [])
-    return any(c["type"] == kind and c["status"] == "True" for c in conditions)
-
-
-def _finished(job: Json) -> datetime | None:
-    for condition in job.get("status", {}).get("conditions", []):
-        if condition["type"] in ("Complete", "Failed", "FailureTarget") and condition["status"] == "True":
-            return datetime.fromisoformat(condition["lastTransitionTime"])
-    return None
