@@ -268,8 +268,7 @@ def test_a_gpu_that_no_node_has_is_told_with_what_the_nodes_have(stage: Stage, g
 
 def test_an_image_that_cannot_be_pulled_is_told(stage: Stage) -> None:
     waiting = {"kwok.hearth.dev/waiting-reason": "ImagePullBackOff", "kwok.hearth.dev/waiting-message": "no such tag"}
-    stage.apply("imageless", podOverrides={"annotations": waiting})
-    stage.prepare("imageless")
+    stage.apply("imageless", podOverrides={"annotations": waiting})  # they hold for the check of the rows too
     assert "cannot be pulled: no such tag" in stage.told("imageless", "ImagePullFailed")
 
 
