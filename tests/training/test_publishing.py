@@ -10,6 +10,7 @@ import torch
 from conftest import Job
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadConfigError
+from hearth_trainer.fit import with_weights_in
 from hearth_trainer.stopping import StopRequest
 from hearth_trainer.train import train
 from peft import PeftModel
@@ -62,6 +63,16 @@ def test_a_model_that_was_written_wrongly_is_not_published(job: Job, monkeypatch
         train(config, StopRequest())
     assert caught.value.kind == "WrittenModelDiffers"
     assert artifacts(config) == []
+
+
+def test_weights_change_their_type_and_rotary_frequencies_do_not(job: Job) -> None:
+    model = load(job.model)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    said = said_by(model, job.model)
+    assert before, "a model with rotary embeddings has its frequencies in a buffer"
+    again = with_weights_in(with_weights_in(model, torch.bfloat16), torch.float32)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in again.named_buffers())
+    assert torch.equal(said_by(again, job.model), said), "the weights are stored in bfloat16, so nothing is lost"
 
 
 def test_a_model_that_merging_changed_too_much_is_not_published(job: Job) -> None:

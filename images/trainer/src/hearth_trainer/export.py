@@ -10,7 +10,7 @@ from peft import PeftModel
 
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadConfigError
-from hearth_trainer.fit import load_model
+from hearth_trainer.fit import load_model, with_weights_in
 from hearth_trainer.manifest import Artifact, publish
 from hearth_trainer.parity import Parity, relative_difference
 
@@ -72,9 +72,9 @@ def publish_merged(
     draft = _draft(root, "Merged")
     stored, full = dtypes
     try:
-        model.to(stored).save_pretrained(draft)
+        with_weights_in(model, stored).save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        moved = _read_again(draft, model.to(full), parity)
+        moved = _read_again(draft, with_weights_in(model, full), parity)
     except BadConfigError:
         shutil.rmtree(draft)
         raise

@@ -16,7 +16,7 @@ from hearth_trainer import export
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadDataError
 from hearth_trainer.failures import recognise
-from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer, multiplies_in_bfloat16
+from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer, multiplies_in_bfloat16, with_weights_in
 from hearth_trainer.gate import judge
 from hearth_trainer.lint import Dataset
 from hearth_trainer.manifest import Artifact
@@ -100,7 +100,7 @@ def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop:
     base = load_model(folder, measured).to("cuda" if on_gpu else "cpu")
     wanted = (dataset.held_out, config.evaluation.metrics, stop)
     scores = {"base": measure(base, tokenizer, texts, *wanted)}
-    base = base.to(full)  # loses nothing: the measured type is as stored, or this one
+    base = with_weights_in(base, full)  # loses nothing: the measured type is as stored, or this one
     log.info("base: %s", scores["base"])
     lineage, moved = lineage_of(config, dataset), None
     parity = Parity(tokenizer, texts, dataset.held_out or dataset.train, config.output.max_logit_difference)
@@ -108,7 +108,7 @@ def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop:
         tuned = export.merged(base, fitted.checkpoint, parity)
     else:
         tuned = export.adapted(base, fitted.checkpoint)
-    scores["tuned"] = measure(tuned.to(measured), tokenizer, texts, *wanted)
+    scores["tuned"] = measure(with_weights_in(tuned, measured), tokenizer, texts, *wanted)
     log.info("tuned: %s", scores["tuned"])
     with stop.deferred():
         published = []
