@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from hearth_trainer.fit import load_model, load_tokenizer
-from hearth_trainer.measure import BATCH, MOST_TOKENS, answers, batches, cache_of, longest_answer, loss, measure
+from hearth_trainer.measure import BATCH, MOST_TOKENS, answers, batches, longest_answer, loss, measure
 from hearth_trainer.rows import Message, Row
 from hearth_trainer.stopping import StopRequest
 from hearth_trainer.tokens import RowTokenizer, load_row_tokenizer
@@ -108,7 +108,6 @@ def test_an_answer_has_room_for_line_breaks_but_not_for_everything(subject: Subj
 
 def test_answers_do_not_depend_on_the_rows_beside_them(subject: Subject) -> None:
     rows = [pair(f"{'question ' * (n % 5 + 1)}{n}", "name " * (1 + 3 * n)) for n in range(12)]
-    assert cache_of(subject.model) == "static"
     together = answers(subject.model, subject.tokenizer, subject.texts, rows, StopRequest())
     for batch in batches(rows, BATCH, subject.texts):
         limit = longest_answer(max(subject.texts.length(rows[i]).target for i in batch))

@@ -24,7 +24,7 @@ PROCESS_GPU = int(0.75 * GIB)
 SPARE = {"CPU": 1.5, "GPU": 1.0}
 """What the memory limit of a CPU pod allows beyond the plan: going over it ends the pod, unlike slower training."""
 
-EVALUATION_ROWS, EVALUATION_TOKENS = 16, 8192
+EVALUATION_ROWS, EVALUATION_TOKENS = 32, 10240
 """Rows that are answered at once when the model is measured, and the tokens that they may have together, by
 images/trainer/src/hearth_trainer/measure.py."""
 
