@@ -98,7 +98,7 @@ def _told(world: World, outcome: Outcome, now: datetime, actions: tuple[Action, 
     """A plan that writes the outcome's status, with the Events that its change is worth."""
     status = compose_status(world, outcome, now)
     made = Plan(status=status, actions=actions, events=events(world.owner.get("status", {}), status))
-    return settle(world, made, now, rolls_out=True)
+    return settle(world, made, now)
 
 
 def _suspended(world: World, spec: LLMServiceSpec, now: datetime) -> Plan:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hearth.api.base import Json
-from hearth.plan.world import Apply, Plan, World
+from hearth.plan.world import Plan, World
 
 QUIET = timedelta(seconds=10)
 """As often as people can use news of progress (the API conventions of this project: at most every ten seconds)."""
@@ -16,19 +16,15 @@ LONGEST = timedelta(seconds=60)
 """A resource whose pods do not come, or keep coming, is spoken of after this time at the latest."""
 
 
-def settle(world: World, made: Plan, now: datetime, *, rolls_out: bool = False) -> Plan:
+def settle(world: World, made: Plan, now: datetime) -> Plan:
     """The plan, with its status held back while the resource is Reconciling before and after, and a pod is new.
 
     A resource that becomes Ready within seconds then costs two status writes: that it has begun, and that it is Ready.
-    `rolls_out`: its pods are those of Deployments, which nobody has to admit before they come.
     """
     live = world.owner.get("status", {})
     generation = world.owner["metadata"].get("generation")
     under_way = _reconciling(live) and _reconciling(made.status) and live.get("observedGeneration") == generation
-    until = _quiet_until(world)
-    if rolls_out and not made.events:
-        until = max(until, _before_pods(world, made, now))
-    left = until - now
+    left = _quiet_until(world) - now
     if not under_way or left <= timedelta(0):
         return made
     wait = left if made.look_again is None else min(left, made.look_again)
@@ -44,14 +40,6 @@ def _quiet_until(world: World) -> datetime:
     if not world.pods and any(c["kind"] in ("Deployment", "StatefulSet", "Job") for c in world.children):
         return child + LONGEST  # its controller has not come to it yet: there is nothing to tell
     return min(max(child, _newest(world.pods)) + QUIET, child + LONGEST)
-
-
-def _before_pods(world: World, made: Plan, now: datetime) -> datetime:
-    """Until when there is nothing to tell of a Deployment that this plan makes, or that has no pod yet."""
-    known = {c["metadata"]["name"]: c for c in world.children if c["kind"] == "Deployment"}
-    wanted = [a.obj for a in made.actions if isinstance(a, Apply) and a.obj["kind"] == "Deployment"]
-    begun = now if any(o["metadata"]["name"] not in known for o in wanted) else _newest(known.values())
-    return begun + LONGEST if begun > _newest(world.pods) else begun
 
 
 def _newest(objects: Iterable[Json]) -> datetime:
