@@ -158,6 +158,31 @@ def test_a_node_that_changes_wakes_those_that_wait_and_a_heartbeat_wakes_nobody(
     assert c.woken.take() == {"waiting", "does-not-fit"}
 
 
+def test_a_storage_class_that_comes_changes_or_goes_wakes_everybody_and_is_in_every_world() -> None:
+    c = Cluster()
+    one = c.see_widget("one")
+    c.see_widget("two")
+    c.woken.take()
+    seen = c.see("StorageClass", "fast", provisioner="csi.example")
+    assert c.woken.take() == {"one", "two"}
+    world = c.cache.observe(one)
+    assert world is not None
+    assert [k["provisioner"] for k in world.storage_classes] == ["csi.example"]
+    (known,) = c.cache.known("StorageClass", "")
+    assert (known.key, known.uid) == (seen, "uid-fast")
+
+    c.version -= 1
+    c.see("StorageClass", "fast", provisioner="csi.example")
+    assert c.woken.take() == set(), "a watch may repeat itself"
+    c.see("StorageClass", "fast", provisioner="csi.example", allowVolumeExpansion=True)
+    assert c.woken.take() == {"one", "two"}
+    c.cache.remove(seen)
+    assert c.woken.take() == {"one", "two"}
+    world = c.cache.observe(one)
+    assert world is not None
+    assert world.storage_classes == ()
+
+
 def test_node_facts_leave_out_heartbeats_images_and_annotations() -> None:
     node = {
         "metadata": {"name": "n", "labels": {"a": "b"}, "annotations": {"x": "y"}},

@@ -38,6 +38,7 @@ class WatchCache:
         self._needs = ReferenceGraph()
         self._nodes: dict[str, Json] = {}
         self._node_list: tuple[Json, ...] = ()
+        self._classes: dict[str, Json] = {}
         self._waiting: set[ObjectKey] = set()
         self._progress: dict[ObjectKey, Json] = {}
         self._horizon: dict[str, int] = {}
@@ -46,7 +47,11 @@ class WatchCache:
         """Takes in an object that a watch or a list told of."""
         key = key_of(obj)
         self._horizon[key.kind] = max(self._horizon.get(key.kind, 0), version_of(obj))
-        return self._put_node(obj) if key.kind == "Node" else self._take(key, obj)
+        if key.kind == "Node":
+            return self._put_node(obj)
+        if key.kind == "StorageClass":
+            return self._put_class(obj)
+        return self._take(key, obj)
 
     def put_own(self, obj: Json) -> None:
         """Takes in what one of our own writes returned, unless the watch has told already that it is gone again."""
@@ -60,6 +65,10 @@ class WatchCache:
             if self._nodes.pop(key.name, None) is not None:
                 self._nodes_changed()
             return
+        if key.kind == "StorageClass":
+            if self._classes.pop(key.name, None) is not None:
+                self._wake_all()
+            return
         obj = self.store.remove(key, uid)
         if obj is None:
             return
@@ -69,8 +78,9 @@ class WatchCache:
 
     def known(self, kind: str, namespace: str) -> list[Known]:
         """What is held of a kind: for reflectors, which remove what has vanished."""
-        if kind == "Node":
-            return [Known(key_of(n), n["metadata"]["uid"], version_of(n)) for n in self._nodes.values()]
+        if kind in ("Node", "StorageClass"):
+            held = self._nodes if kind == "Node" else self._classes
+            return [Known(key_of(obj), obj["metadata"].get("uid", ""), version_of(obj)) for obj in held.values()]
         keys = self.store.keys(kind, namespace)
         return [Known(key, self.store.uid(key) or "", self.store.version(key)) for key in keys]
 
@@ -116,6 +126,7 @@ class WatchCache:
             related=related or {},
             dependents=self.store.objects(sorted(self._references.pointing_at(key))),
             nodes=self._node_list,
+            storage_classes=tuple(self._classes[name] for name in sorted(self._classes)),
             progress=self._progress.get(key),
         )
 
@@ -197,6 +208,22 @@ class WatchCache:
             return Change.UNCHANGED
         self._nodes_changed()
         return Change.ADDED if known is None else Change.CHANGED
+
+    def _put_class(self, obj: Json) -> Change:
+        name = obj["metadata"]["name"]
+        known = self._classes.get(name)
+        if known is not None and version_of(obj) < version_of(known):
+            return Change.STALE
+        if known is not None and version_of(obj) == version_of(known):
+            return Change.UNCHANGED
+        self._classes[name] = {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "managedFields"}}
+        self._wake_all()
+        return Change.ADDED if known is None else Change.CHANGED
+
+    def _wake_all(self) -> None:
+        """StorageClasses change so seldom that nobody keeps a list of who looks at which."""
+        for key in self.owner_keys():
+            self._wake(key, False)
 
     def _nodes_changed(self) -> None:
         self._node_list = tuple(self._nodes[name] for name in sorted(self._nodes))

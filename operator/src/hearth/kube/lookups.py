@@ -1,4 +1,4 @@
-"""Objects that plans ask for by name and that no watch of ours holds: a user's ConfigMap, claim, Secret, StorageClass.
+"""Objects that plans ask for by name and that no watch of ours holds: a user's ConfigMap, claim, Secret.
 
 They are read one by one and remembered. ConfigMaps and claims are remembered until a watch on metadata says that they
 changed; the rest, which is not watched (nobody wants an operator that reads every Secret), for a while.

@@ -61,7 +61,7 @@ RIGHTS: tuple[Right, ...] = (
     _right("watched", SECRET, "get", "whether a Secret that a spec names exists; never listed"),
     _right("watched", EVENT, "create patch", "events about the resources"),
     _right("cluster", NODE, "list watch", "what GPUs there are"),
-    _right("cluster", STORAGE_CLASS, "get", "whether a StorageClass that a spec names exists and can grow"),
+    _right("cluster", STORAGE_CLASS, "list watch", "whether there is one, what it gives, and whether it can grow"),
     _right("cluster", TOKEN_REVIEW, "create", "who sends progress"),
     _right("own", LEASE, "create", "leader election"),
     _right("own", LEASE, "get update", "leader election", (LEASE_NAME,)),

@@ -63,8 +63,11 @@ APPLIED = (CONFIG_MAP, SERVICE, CLAIM, DEPLOYMENT, STATEFUL_SET, JOB, DISRUPTION
 FOLLOWED = (REPLICA_SET, POD)
 """Kinds that controllers of Kubernetes make out of our children: watched by the same label, never written."""
 
-REFERRED = (SECRET, STORAGE_CLASS)
-"""Kinds that plans may ask for by name and that are read one by one, never watched. Secrets least of all."""
+SURROUNDINGS = (NODE, STORAGE_CLASS)
+"""Kinds of the cluster that every plan may look at: watched in full, never written."""
+
+REFERRED = (SECRET,)
+"""Kinds that plans may ask for by name and that are read one by one, never watched."""
 
 
 class UnknownKindError(LookupError):
@@ -76,7 +79,7 @@ class ResourceTable:
 
     def __init__(self, custom: Iterable[Resource] = ()) -> None:
         self.custom = tuple(custom)
-        self._by_kind = {r.kind: r for r in (*APPLIED, *FOLLOWED, *REFERRED, NODE, LEASE, EVENT, *self.custom)}
+        self._by_kind = {r.kind: r for r in (*APPLIED, *FOLLOWED, *SURROUNDINGS, *REFERRED, LEASE, EVENT, *self.custom)}
 
     def of(self, kind: str) -> Resource:
         """The resource of this kind; raises `UnknownKindError`."""

@@ -28,7 +28,6 @@ from hearth.plan.training_volume import (
     claim_key,
     growing,
     missing_class,
-    storage_class_key,
     volume_size,
 )
 from hearth.plan.transition import ready_event
@@ -72,13 +71,11 @@ class Start:
 
 
 def needs(owner: Json) -> frozenset[ObjectKey]:
-    """ConfigMaps and claims of the sources, the job's own claim, and the StorageClass that the spec names."""
+    """ConfigMaps and claims of the sources, and the job's own claim."""
     spec = parse(FineTuneJobSpec, owner.get("spec", {}))
     if isinstance(spec, Invalid):
         return frozenset()
-    found = {*sources(owner, spec), claim_key(owner)}
-    storage = storage_class_key(spec)
-    return frozenset(found | ({storage} if storage else set()))
+    return frozenset({*sources(owner, spec), claim_key(owner)})
 
 
 def refers_to(owner: Json) -> frozenset[ObjectKey]:

@@ -8,6 +8,7 @@ from hearth.api.base import Json, quantity
 from hearth.api.vectorindex import VectorIndexSpec
 from hearth.plan.conditions import Condition
 from hearth.plan.pod_trouble import trouble
+from hearth.plan.storage_class import class_name, expandable, storage_class
 from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
 from hearth.render.labels import COMPONENT, owner_labels
 from hearth.render.milvus import (
@@ -50,12 +51,6 @@ class EngineState:
         return self.condition.status == "True"
 
 
-def storage_class_key(spec: VectorIndexSpec) -> ObjectKey | None:
-    """The StorageClass that the spec names."""
-    name = spec.milvus.storage.storage_class_name if spec.milvus.storage else None
-    return ObjectKey("StorageClass", "", name) if name else None
-
-
 def claim_key(owner: Json) -> ObjectKey:
     """The claim of the engine's volume."""
     meta = owner["metadata"]
@@ -77,23 +72,28 @@ def engine_state(world: World, spec: VectorIndexSpec) -> EngineState:
 
 def _storage_refusal(world: World, spec: VectorIndexSpec) -> EngineState | None:
     """Why the volume cannot be made as the spec asks for it."""
-    key = storage_class_key(spec)
-    if key is None:
-        return None
-    found = world.related.get(key)
+    name = _class_name(world, spec)
+    found = storage_class(world, name)
     if found is None:
-        message = f"StorageClass {key.name} does not exist: create it, or name another one in spec.milvus.storage"
+        if name is None or world.related.get(claim_key(world.owner)) is not None:
+            return None
+        message = f"StorageClass {name} does not exist: create it, or name another one in spec.milvus.storage"
         told = Condition(TYPE, "False", "StorageClassNotFound", message)
-        return EngineState(told, waiting_on=f"StorageClass {key.name}")
+        return EngineState(told, waiting_on=f"StorageClass {name}")
     driver = str(found.get("provisioner", ""))
     allowed = spec.milvus.storage is not None and spec.milvus.storage.allow_file
     if spec.milvus.topology == "Standalone" and not allowed and any(part in driver for part in FILE_DRIVERS):
         message = (
-            f"StorageClass {key.name} ({driver}) gives a network file system, and Standalone needs a block volume: its "
+            f"StorageClass {name} ({driver}) gives a network file system, and Standalone needs a block volume: its "
             "etcd and its log rely on fsync and file locks. Name a block StorageClass, or set storage.allowFile: true"
         )
         return EngineState(Condition(TYPE, "False", "FileStorage", message), stalled=True)
     return None
+
+
+def _class_name(world: World, spec: VectorIndexSpec) -> str | None:
+    named = spec.milvus.storage.storage_class_name if spec.milvus.storage else None
+    return class_name(world, named, world.related.get(claim_key(world.owner)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +165,9 @@ def _volume(world: World, spec: VectorIndexSpec, live: Json | None) -> _Volume:
     capacity = claim.get("status", {}).get("capacity", {}).get("storage", asked)
     if quantity(wanted) < quantity(asked):
         return _Volume(wanted, template if live else asked, asked, refusal=_shrink(wanted, asked))
-    if quantity(wanted) > quantity(asked) and not _expandable(world, spec):
-        return _Volume(wanted, template if live else asked, asked, refusal=_cannot_grow(spec, wanted, asked))
+    name = _class_name(world, spec)
+    if quantity(wanted) > quantity(asked) and not expandable(world, name):
+        return _Volume(wanted, template if live else asked, asked, refusal=_cannot_grow(name, wanted, asked))
     grow: tuple[Action, ...] = (Apply(_claim(world.owner, wanted), owned=False),)
     if quantity(capacity) < quantity(wanted):
         note = f"the volume grows from {capacity} to {wanted}"
@@ -181,20 +182,12 @@ def _template_size(live: Json | None) -> str | None:
     return str(live["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"])
 
 
-def _expandable(world: World, spec: VectorIndexSpec) -> bool:
-    """What the named class says; of an unnamed one the API server will say it."""
-    key = storage_class_key(spec)
-    found = world.related.get(key) if key else None
-    return found is None or bool(found.get("allowVolumeExpansion"))
-
-
 def _shrink(wanted: str, asked: str) -> Condition:
     message = f"the volume has {asked} and cannot shrink to {wanted}: set storage.size to {asked} or more"
     return Condition("Stalled", "True", "VolumeCannotShrink", message)
 
 
-def _cannot_grow(spec: VectorIndexSpec, wanted: str, asked: str) -> Condition:
-    name = spec.milvus.storage.storage_class_name if spec.milvus.storage else ""
+def _cannot_grow(name: str | None, wanted: str, asked: str) -> Condition:
     message = (
         f"the volume has {asked} and cannot grow to {wanted}: StorageClass {name} does not allow it "
         "(allowVolumeExpansion). Allow it there, or make another VectorIndex on a class that does"

@@ -7,6 +7,7 @@ from hearth.api.finetunejob import FineTuneJobSpec
 from hearth.api.model_facts import ResolvedModel
 from hearth.plan.conditions import Condition
 from hearth.plan.finetunejob_status import Outcome
+from hearth.plan.storage_class import expandable, storage_class
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.world import Apply, ObjectKey, World
 from hearth.render.training_job import claim, claim_name
@@ -19,25 +20,18 @@ def claim_key(owner: Json) -> ObjectKey:
     return ObjectKey("PersistentVolumeClaim", owner["metadata"]["namespace"], claim_name(owner))
 
 
-def storage_class_key(spec: FineTuneJobSpec) -> ObjectKey | None:
-    """The StorageClass that the spec names."""
-    storage = spec.checkpoints.storage if spec.checkpoints else None
-    if storage is None or storage.storage_class_name is None:
-        return None
-    return ObjectKey("StorageClass", "", storage.storage_class_name)
-
-
 def missing_class(world: World, spec: FineTuneJobSpec) -> Outcome | None:
     """What to say where no volume can be made; None where one can, or is there."""
-    key = storage_class_key(spec)
-    if key is None or world.related.get(key) is not None or world.related.get(claim_key(world.owner)) is not None:
+    storage = spec.checkpoints.storage if spec.checkpoints else None
+    name = storage.storage_class_name if storage else None
+    if name is None or storage_class(world, name) is not None or world.related.get(claim_key(world.owner)) is not None:
         return None
     message = (
-        f"StorageClass {key.name} does not exist, so no volume can be made; create it, or set "
+        f"StorageClass {name} does not exist, so no volume can be made; create it, or set "
         "checkpoints.storage.storageClassName to one that `kubectl get storageclass` lists"
     )
     own = (Condition("Admitted", "False", "StorageClassNotFound", message),)
-    return Outcome("StorageClassNotFound", message, own, waiting_on=(f"StorageClass {key.name}",))
+    return Outcome("StorageClassNotFound", message, own, waiting_on=(f"StorageClass {name}",))
 
 
 def apply_claim(world: World, spec: FineTuneJobSpec, size: int | None) -> Apply:
@@ -51,17 +45,14 @@ def apply_claim(world: World, spec: FineTuneJobSpec, size: int | None) -> Apply:
         # What is bound stays bound, and a volume cannot shrink: only growth is ever asked for.
         kept = {k: found["spec"][k] for k in ("accessModes", "storageClassName") if k in wanted["spec"]}
         have, asked = _requested(found), _requested(wanted)
-        grows = size is not None and quantity(asked) > quantity(have) and _expandable(world, spec, found)
+        grows = size is not None and quantity(asked) > quantity(have) and _may_grow(world, found)
         wanted["spec"] = {**wanted["spec"], **kept, "resources": {"requests": {"storage": asked if grows else have}}}
     policy = spec.output.deletion_policy if spec.output else "Retain"
     return Apply(wanted, owned=policy == "Delete" and not world.dependents)
 
 
-def _expandable(world: World, spec: FineTuneJobSpec, found: Json) -> bool:
-    """What the claim's class says where the spec names it; of another one the API server will say it."""
-    key = storage_class_key(spec)
-    named = world.related.get(key) if key and key.name == found["spec"].get("storageClassName") else None
-    return named is None or bool(named.get("allowVolumeExpansion"))
+def _may_grow(world: World, found: Json) -> bool:
+    return expandable(world, found["spec"].get("storageClassName"))
 
 
 def cannot_grow(world: World, spec: FineTuneJobSpec) -> str | None:
@@ -70,7 +61,7 @@ def cannot_grow(world: World, spec: FineTuneJobSpec) -> str | None:
     asked = spec.checkpoints.storage.size if spec.checkpoints and spec.checkpoints.storage else None
     if found is None or asked is None or quantity(asked) <= quantity(_requested(found)):
         return None
-    if _expandable(world, spec, found):
+    if _may_grow(world, found):
         return None
     have = _requested(found)
     return (

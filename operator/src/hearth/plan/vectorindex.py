@@ -8,7 +8,7 @@ from hearth.api.base import Json
 from hearth.api.vectorindex import KIND, VectorIndexSpec
 from hearth.plan.conditions import Condition, merge, stalled
 from hearth.plan.index_build import BuildState, build_state, stopped
-from hearth.plan.index_engine import claim_key, engine_state, storage_class_key
+from hearth.plan.index_engine import claim_key, engine_state
 from hearth.plan.index_inputs import embedder_keys, embedders_state, keys, sources_state
 from hearth.plan.index_match import serving_embedder_keys
 from hearth.plan.quiet import settle
@@ -18,15 +18,14 @@ from hearth.plan.world import KindPlan, ObjectKey, Plan, World
 
 
 def needs(owner: Json) -> frozenset[ObjectKey]:
-    """Sources, embedders (those of the build that serves too), the StorageClass and the engine's claim."""
+    """Sources, embedders (those of the build that serves too) and the engine's claim."""
     spec = parse(VectorIndexSpec, owner.get("spec", {}))
     if isinstance(spec, Invalid):
         return frozenset()
     found = {*keys(owner, spec), *embedder_keys(owner, spec), *serving_embedder_keys(owner)}
     if spec.milvus.topology != "External":
         found.add(claim_key(owner))
-    storage = storage_class_key(spec)
-    return frozenset(found | ({storage} if storage else set()))
+    return frozenset(found)
 
 
 def refers_to(owner: Json) -> frozenset[ObjectKey]:

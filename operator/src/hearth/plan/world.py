@@ -48,6 +48,8 @@ class World:
     """Other Hearth resources of the namespace that refer to `owner`."""
     nodes: tuple[Json, ...] = ()
     """Nodes: metadata.labels, spec.taints, spec.unschedulable, status.allocatable and status.conditions only."""
+    storage_classes: tuple[Json, ...] = ()
+    """Every StorageClass."""
     progress: Json | None = None
     """The newest progress message that a pod of `owner` pushed, with `receivedAt` (RFC 3339)."""
 

@@ -14,8 +14,8 @@ from hearth.kube.resources import (
     APPLIED,
     CONFIG_MAP,
     FOLLOWED,
-    NODE,
     REPLICA_SET,
+    SURROUNDINGS,
     Resource,
     ResourceTable,
     hearth_resource,
@@ -33,12 +33,12 @@ def empty_cache(kinds: Sequence[KindPlan], settings: Settings) -> WatchCache:
 
 
 async def fill(api: Api, cache: WatchCache, namespace: str) -> None:
-    """Lists the Hearth resources of a namespace, their children, and the cluster's nodes into the cache."""
+    """Lists the Hearth resources of a namespace, their children, nodes and StorageClasses into the cache."""
     children = [
         Selection(resource, namespace, labels=SELECTOR, metadata_only=resource is REPLICA_SET)
         for resource in (*APPLIED, *FOLLOWED)
     ]
-    await asyncio.gather(*(relist(api, what, cache) for what in (*children, Selection(NODE))))
+    await asyncio.gather(*(relist(api, what, cache) for what in (*children, *map(Selection, SURROUNDINGS))))
     for resource in custom_resources(cache):
         await relist(api, Selection(resource, namespace), cache)
 

@@ -1,4 +1,4 @@
-"""The operator's own watches: children by label, nodes, and the metadata of what users' specs may name."""
+"""The operator's own watches: children by label, nodes, StorageClasses, and metadata of what specs may name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hearth.kube.cache import MANAGED_BY, MANAGER, SELECTOR, WatchCache
 from hearth.kube.errors import ApiError, ConnectionFailedError
 from hearth.kube.lookups import WATCHED_METADATA, Lookups
 from hearth.kube.reflector import Reflector, relist, resync
-from hearth.kube.resources import APPLIED, FOLLOWED, NODE, REPLICA_SET, Resource
+from hearth.kube.resources import APPLIED, FOLLOWED, REPLICA_SET, SURROUNDINGS, Resource
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,10 @@ class Watches:
             for resource in (*APPLIED, *FOLLOWED)
             for scope in scopes
         ]
-        self._nodes = Selection(NODE)
+        self._surroundings = [Selection(resource) for resource in SURROUNDINGS]
         self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
-        self._reflectors = [Reflector(api, what, cache, lists=self._lists) for what in (*self._children, self._nodes)]
+        in_full = (*self._children, *self._surroundings)
+        self._reflectors = [Reflector(api, what, cache, lists=self._lists) for what in in_full]
         for resource in WATCHED_METADATA:
             for scope in scopes:
                 self._reflectors.append(self._metadata_reflector(resource, scope, lookups))
@@ -74,7 +75,7 @@ class Watches:
     async def resync(self) -> int:
         """Compares everything once; returns how many objects differed."""
         mended = 0
-        for what in (*self._children, *self._custom, self._nodes):
+        for what in (*self._children, *self._custom, *self._surroundings):
             mended += await resync(self._api, what, self._cache)
         self._lookups.forget_all()
         return mended

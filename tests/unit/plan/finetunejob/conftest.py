@@ -137,6 +137,7 @@ class Namespace:
             related=related,
             dependents=tuple(self.dependents),
             nodes=tuple(self.nodes),
+            storage_classes=tuple(obj for (kind, _), obj in self.others.items() if kind == "StorageClass"),
             progress=self.progress,
         )
         made = KIND_PLAN.plan(world, self.now)

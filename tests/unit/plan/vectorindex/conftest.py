@@ -65,11 +65,17 @@ def config_map(**data: str) -> Json:
     return {"kind": "ConfigMap", "metadata": {"name": "handbook", "namespace": "team"}, "data": data or {"a.md": "# A"}}
 
 
-def storage_class(provisioner: str = "csi.hearth.dev", expansion: bool = True) -> Json:
+def storage_class(
+    provisioner: str = "csi.hearth.dev", expansion: bool = True, name: str = "fast", default_since: str = ""
+) -> Json:
     """The class of the volume."""
+    meta: Json = {"name": name}
+    if default_since:
+        mark = {"storageclass.kubernetes.io/is-default-class": "true"}
+        meta |= {"annotations": mark, "creationTimestamp": default_since}
     return {
         "kind": "StorageClass",
-        "metadata": {"name": "fast"},
+        "metadata": meta,
         "provisioner": provisioner,
         "allowVolumeExpansion": expansion,
     }
@@ -80,7 +86,7 @@ def claim(asked: str = "2Gi", capacity: str = "2Gi") -> Json:
     return {
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "data-handbook-milvus-0", "namespace": "team", "uid": "claim-1"},
-        "spec": {"resources": {"requests": {"storage": asked}}},
+        "spec": {"resources": {"requests": {"storage": asked}}, "storageClassName": "fast"},
         "status": {"phase": "Bound", "capacity": {"storage": capacity}},
     }
 
@@ -95,6 +101,7 @@ class Scene:
     children: dict[tuple[str, str], Json] = field(default_factory=dict)
     pods: list[Json] = field(default_factory=list)
     around: dict[str, Json | None] = field(default_factory=dict)
+    storage_classes: list[Json] = field(default_factory=list)
     progress: Json | None = None
     now: datetime = NOW
     generation: int = 1
@@ -115,7 +122,7 @@ class Scene:
         related = {key: self.around.get(key.kind) for key in needs(owner)}
         return World(
             owner=owner, settings=self.settings, children=tuple(self.children.values()), pods=tuple(self.pods),
-            related=related, progress=self.progress,
+            related=related, progress=self.progress, storage_classes=tuple(self.storage_classes),
         )  # fmt: skip
 
     def upgrade(self) -> None:
@@ -201,12 +208,8 @@ def scene() -> Scene:
         "sources": [{"name": "handbook", "uri": "configMap://handbook"}],
         "embeddings": [{"name": "text", "serviceRef": {"name": "embedder"}}],
     }
-    around: dict[str, Json | None] = {
-        "ConfigMap": config_map(),
-        "LLMService": embedder(),
-        "StorageClass": storage_class(),
-    }
-    return Scene(spec=spec, around=around)
+    around: dict[str, Json | None] = {"ConfigMap": config_map(), "LLMService": embedder()}
+    return Scene(spec=spec, around=around, storage_classes=[storage_class()])
 
 
 @pytest.fixture

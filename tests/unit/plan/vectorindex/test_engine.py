@@ -82,7 +82,7 @@ def test_a_volume_never_shrinks_and_the_index_serves_on(scene: Any) -> None:
 
 
 def test_a_class_that_cannot_grow_is_named(scene: Any, made: Any) -> None:
-    scene.around["StorageClass"] = made.storage_class(expansion=False)
+    scene.storage_classes = [made.storage_class(expansion=False)]
     scene.serves()
     grow_to(scene, "4Gi")
     plan = scene.act()
@@ -93,14 +93,14 @@ def test_a_class_that_cannot_grow_is_named(scene: Any, made: Any) -> None:
 
 
 def test_a_missing_storage_class_is_waited_for(scene: Any, made: Any) -> None:
-    scene.around["StorageClass"] = None
+    scene.storage_classes = []
     scene.act()
     assert scene.children == {}
     assert scene.condition("EngineReady") == ("False", "StorageClassNotFound")
     assert "StorageClass fast does not exist" in scene.message()
     assert scene.status["pending"]["waitingOn"] == ["StorageClass fast"]
 
-    scene.around["StorageClass"] = made.storage_class()
+    scene.storage_classes = [made.storage_class()]
     scene.act()
     assert ("StatefulSet", "handbook-milvus") in scene.children
     assert "pending" not in scene.status
@@ -108,7 +108,7 @@ def test_a_missing_storage_class_is_waited_for(scene: Any, made: Any) -> None:
 
 @pytest.mark.parametrize("driver", ["nfs.csi.k8s.io", "efs.csi.aws.com", "rook-ceph.cephfs.csi.ceph.com"])
 def test_a_network_file_system_is_refused_for_standalone_with_the_reason(scene: Any, made: Any, driver: str) -> None:
-    scene.around["StorageClass"] = made.storage_class(driver)
+    scene.storage_classes = [made.storage_class(driver)]
     scene.act()
     assert scene.condition("Stalled") == ("True", "FileStorage")
     assert driver in scene.message()
@@ -119,9 +119,39 @@ def test_a_network_file_system_is_refused_for_standalone_with_the_reason(scene: 
     assert ("StatefulSet", "handbook-milvus") in scene.children
 
 
+def test_the_default_class_is_looked_at_where_none_is_named(scene: Any, made: Any) -> None:
+    del scene.spec["milvus"]["storage"]["storageClassName"]
+    shared = made.storage_class("nfs.csi.k8s.io", name="shared", default_since="2026-02-01T00:00:00Z")
+    older = made.storage_class(name="block", default_since="2026-01-01T00:00:00Z")
+    scene.storage_classes = [older, made.storage_class(), shared]
+    scene.act()
+    assert scene.condition("Stalled") == ("True", "FileStorage")
+    assert scene.message().startswith("StorageClass shared (nfs.csi.k8s.io) gives a network file system")
+
+    scene.storage_classes = [older]
+    scene.act()
+    assert ("StatefulSet", "handbook-milvus") in scene.children
+    assert scene.condition("Stalled")[0] == "False"
+
+
+def test_a_volume_that_is_there_needs_no_class_any_more_and_keeps_its_own(scene: Any, made: Any) -> None:
+    del scene.spec["milvus"]["storage"]["storageClassName"]
+    scene.around["PersistentVolumeClaim"] = made.claim()
+    scene.storage_classes = [made.storage_class("nfs.csi.k8s.io", name="shared", default_since="2026-02-01T00:00:00Z")]
+    scene.act()
+    assert ("StatefulSet", "handbook-milvus") in scene.children
+
+
+def test_without_a_default_class_a_claim_may_find_a_volume_without_one(scene: Any) -> None:
+    del scene.spec["milvus"]["storage"]["storageClassName"]
+    scene.storage_classes = []
+    scene.act()
+    assert ("StatefulSet", "handbook-milvus") in scene.children
+
+
 def test_lite_takes_any_volume_and_needs_no_configuration(scene: Any, made: Any) -> None:
     scene.spec["milvus"]["topology"] = "Lite"
-    scene.around["StorageClass"] = made.storage_class("nfs.csi.k8s.io")
+    scene.storage_classes = [made.storage_class("nfs.csi.k8s.io")]
     scene.act()
 
     container = scene.children["StatefulSet", "handbook-milvus"]["spec"]["template"]["spec"]["containers"][0]
