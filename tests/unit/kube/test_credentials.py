@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import sys
 from pathlib import Path
 
@@ -64,6 +65,30 @@ def test_a_credential_plugin_is_asked_for_the_token(tmp_path: Path) -> None:
         "env": [{"name": "FROM", "value": "plugin"}],
     }
     assert from_kubeconfig(kubeconfig(tmp_path, {"exec": plugin})).token() == "plugin"
+
+
+@pytest.mark.parametrize(
+    ("expiry", "asked_again"),
+    [(None, False), ("2999-01-01T00:00:00Z", False), ("2020-01-01T00:00:00Z", True)],
+)
+def test_a_plugin_is_asked_again_only_when_its_token_has_ended(
+    tmp_path: Path, expiry: str | None, asked_again: bool
+) -> None:
+    count = tmp_path / "count"
+    count.write_text("")
+    status = {"token": "t"} | ({"expirationTimestamp": expiry} if expiry else {})
+    answer = f"open({str(count)!r}, 'a').write('x'); print({json.dumps({'status': status})!r})"
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": sys.executable,
+        "args": ["-c", answer],
+    }
+    found = from_kubeconfig(kubeconfig(tmp_path, {"exec": plugin}))
+    assert [found.token(), found.token()] == ["t", "t"]
+    assert len(count.read_text()) == (2 if asked_again else 1)
+    found.forget_token()
+    found.token()
+    assert len(count.read_text()) == (3 if asked_again else 2)
 
 
 def test_a_plugin_that_fails_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hearth.kube.api import Selection
-from hearth.kube.credentials import Credentials
+from hearth.kube.credentials import Credentials, Token
 from hearth.kube.errors import ApiError, ConflictError, ConnectionFailedError, GoneError, NotFoundError
 from hearth.kube.http_api import PAGE, HttpApi
 from hearth.kube.resources import CONFIG_MAP, DEPLOYMENT, NODE, REPLICA_SET, Resource
@@ -98,7 +98,7 @@ async def test_a_request_that_must_not_be_sent_twice_is_not() -> None:
 
 
 async def test_a_rejected_token_is_read_anew_once() -> None:
-    tokens = iter(["old", "new"])
+    tokens = iter([Token("old", 60.0), Token("new", 60.0)])
     answers = Answers((401, {}, {}), (200, {}, {}))
     async with serving(answers, token_source=lambda: next(tokens)) as (transport, _):
         await transport.send(GET)

@@ -1,6 +1,7 @@
 """Where the API server is and how to prove who asks: from a kubeconfig, or from the pod's service account.
 
-A token file is read again every minute, because the kubelet rotates it (projected tokens, an hour by default).
+A token file is read again every minute, because the kubelet rotates it (projected tokens, an hour by default). A
+credential plugin is asked again when its token ends: it may ask a cloud, and take seconds.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import os
 import ssl
 import subprocess
@@ -16,8 +18,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -27,6 +30,13 @@ from hearth.kube.errors import ConnectionFailedError
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_AGE = 60.0
 """Seconds after which a token is read anew; client-go uses the same."""
+
+
+class Token(NamedTuple):
+    """A bearer token, and for how many seconds it need not be read anew."""
+
+    value: str
+    lasts: float
 
 
 class CredentialsError(Exception):
@@ -45,11 +55,11 @@ class Credentials:
     server_name: str | None = None
     certificate: bytes | None = None
     key: bytes | None = None
-    token_source: Callable[[], str] | None = None
+    token_source: Callable[[], Token] | None = None
     in_cluster: bool = False
     slow: bool = False
     """Whether the token comes from a credential plugin, which may ask a cloud for it."""
-    _token: str | None = field(default=None, repr=False)
+    _token: Token | None = field(default=None, repr=False)
     _read_at: float = 0.0
 
     def token(self) -> str | None:
@@ -58,10 +68,10 @@ class Credentials:
             return None
         if not self._is_fresh():
             self._token, self._read_at = self.token_source(), time.monotonic()
-        return self._token
+        return self._token.value if self._token else None
 
     def _is_fresh(self) -> bool:
-        return self._token is not None and time.monotonic() - self._read_at <= TOKEN_AGE
+        return self._token is not None and time.monotonic() - self._read_at <= self._token.lasts
 
     async def bearer(self) -> str | None:
         """`token`, read beside the event loop where it takes a program to get it.
@@ -123,7 +133,7 @@ def from_service_account(env: Mapping[str, str], folder: Path = SERVICE_ACCOUNT)
         server=f"https://{host}:{port}",
         namespace=(folder / "namespace").read_text().strip(),
         ca_file=str(folder / "ca.crt"),
-        token_source=lambda: (folder / "token").read_text().strip(),
+        token_source=lambda: Token((folder / "token").read_text().strip(), TOKEN_AGE),
         in_cluster=True,
     )
 
@@ -167,12 +177,12 @@ def _bytes(entry: Json, name: str, base: Path) -> bytes | None:
     return None
 
 
-def _token_source(user: Json, base: Path) -> Callable[[], str] | None:
+def _token_source(user: Json, base: Path) -> Callable[[], Token] | None:
     if user.get("tokenFile"):
         file = base / user["tokenFile"]
-        return lambda: file.read_text().strip()
+        return lambda: Token(file.read_text().strip(), TOKEN_AGE)
     if user.get("token"):
-        token = str(user["token"])
+        token = Token(str(user["token"]), math.inf)
         return lambda: token
     if user.get("exec"):
         command: Json = user["exec"]
@@ -180,8 +190,11 @@ def _token_source(user: Json, base: Path) -> Callable[[], str] | None:
     return None
 
 
-def _exec_token(command: Json) -> str:
-    """Runs a credential plugin (client.authentication.k8s.io), as the cloud providers' kubeconfigs ask."""
+def _exec_token(command: Json) -> Token:
+    """Runs a credential plugin (client.authentication.k8s.io), as the cloud providers' kubeconfigs ask.
+
+    Its token is kept until it expires, and without an expiry until the server refuses it, as client-go does.
+    """
     env = {**os.environ, **{e["name"]: e["value"] for e in command.get("env") or []}}
     env["KUBERNETES_EXEC_INFO"] = json.dumps(
         {"apiVersion": command["apiVersion"], "kind": "ExecCredential", "spec": {"interactive": False}}
@@ -189,7 +202,13 @@ def _exec_token(command: Json) -> str:
     argv = [command["command"], *(command.get("args") or [])]
     try:
         done = subprocess.run(argv, env=env, capture_output=True, check=True, timeout=60)
-        answer: Any = json.loads(done.stdout)
-        return str(answer["status"]["token"])
+        status: Any = json.loads(done.stdout)["status"]
+        return Token(str(status["token"]), _seconds_until(status.get("expirationTimestamp")))
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         raise CredentialsError(f"credential plugin {argv[0]} gave no token: {error}") from error
+
+
+def _seconds_until(moment: str | None) -> float:
+    if moment is None:
+        return math.inf
+    return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()

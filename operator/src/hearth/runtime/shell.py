@@ -64,7 +64,9 @@ class WatchShell:
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         c = self._credentials
-        token = c.token()
+        # kopf logs in again when what it has was refused or has expired.
+        c.forget_token()
+        token = await c.bearer()
         expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=TOKEN_AGE)
         return kopf.ConnectionInfo(
             server=c.server,
