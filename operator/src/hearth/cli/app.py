@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from hearth.cli.crds import app as crds
@@ -18,8 +21,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hearth {version('hearth')}")
+        raise typer.Exit
+
+
 @app.callback()
-def hearth() -> None:
+def hearth(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Fine-tune, index and serve your own language models on Kubernetes."""
 
 
