@@ -12,6 +12,7 @@ from hearth.kube.executor import stamped
 from hearth.plan.world import Apply, Delete, Event, ObjectKey, Plan
 from typer.testing import CliRunner
 
+SETTINGS = "images: {trainer: t:1, indexer: i:1, gateway: g:1, vllm: v:1, vllm_cpu: c:1, milvus: m:1, milvus_lite: l:1}"
 OWNER: Json = {
     "apiVersion": "hearth.dev/v1alpha1",
     "kind": "LLMService",
@@ -92,9 +93,7 @@ def test_a_field_that_is_no_longer_wanted_is_a_change_too() -> None:
 
 def test_a_plan_is_told_without_a_cluster(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
-    settings.write_text(
-        "images: {trainer: t:1, indexer: i:1, gateway: g:1, vllm: v:1, vllm_cpu: c:1, milvus: m:1, milvus_lite: l:1}"
-    )
+    settings.write_text(SETTINGS)
     file = tmp_path / "service.yaml"
     file.write_text(
         "apiVersion: hearth.dev/v1alpha1\nkind: LLMService\nmetadata: {name: court}\n"
@@ -106,3 +105,22 @@ def test_a_plan_is_told_without_a_cluster(tmp_path: Path) -> None:
     preview = json.loads(result.stdout)[0]
     assert {(c["verb"], c["kind"]) for c in preview["changes"]} >= {("create", "Job")}
     assert {c["type"] for c in preview["status"]["conditions"]} >= {"Ready", "ModelReady"}
+
+
+def test_resources_of_one_file_see_each_other_in_any_order(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(SETTINGS)
+    file = tmp_path / "all.yaml"
+    file.write_text(
+        "apiVersion: hearth.dev/v1alpha1\nkind: LLMService\nmetadata: {name: assistant}\n"
+        "spec: {model: {fromFineTune: {name: court}}, accelerator: {count: 0}}\n---\n"
+        "apiVersion: hearth.dev/v1alpha1\nkind: FineTuneJob\nmetadata: {name: court}\n"
+        "spec: {model: {uri: 'oci://example.com/model:1'}, dataset: {train: {uri: 'configMap://rows/train.jsonl'}}}\n"
+    )
+    command = ["plan", "-f", str(file), "--settings", str(settings), "--world", "/dev/null", "-o", "json"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    service, job = json.loads(result.stdout)
+    assert job["kind"] == "FineTuneJob"
+    (model,) = [c for c in service["status"]["conditions"] if c["type"] == "ModelReady"]
+    assert model["reason"] == "WaitingForFineTune", model

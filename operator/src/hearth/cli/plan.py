@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -124,27 +124,27 @@ def _offline(
         meta = {"uid": f"world-{number}", "namespace": namespace, **obj["metadata"]}
         cache.put({**obj, "metadata": meta})
     take_authority(cache)
-    return [(observe_offline(cache, _propose(cache, resource, namespace)), cache) for resource in wanted]
+    # All of them first: one resource of the file may name another.
+    keys = [_propose(cache, resource, namespace) for resource in wanted]
+    return [(observe_offline(cache, key), cache) for key in keys]
 
 
 async def _online(
-    wanted: Iterable[Json],
+    wanted: Sequence[Json],
     known: Settings | None,
     operator_namespace: str | None,
     credentials: Credentials,
     namespace: str | None,
 ) -> list[tuple[World, WatchCache]]:
-    found = []
+    default = namespace or credentials.namespace
     async with Transport(credentials, user_agent="hearth-cli") as transport:
         api = HttpApi(transport)
-        settings = known or await installed_settings(api, operator_namespace)
-        for resource in wanted:
-            where = resource["metadata"].get("namespace") or namespace or credentials.namespace
-            cache = empty_cache(KINDS, settings)
+        cache = empty_cache(KINDS, known or await installed_settings(api, operator_namespace))
+        for where in sorted({resource["metadata"].get("namespace") or default for resource in wanted}):
             await fill(api, cache, where)
-            take_authority(cache)
-            found.append((await observe(api, cache, _propose(cache, resource, where)), cache))
-    return found
+        take_authority(cache)
+        keys = [_propose(cache, resource, default) for resource in wanted]
+        return [(await observe(api, cache, key), cache) for key in keys]
 
 
 def _propose(cache: WatchCache, resource: Json, namespace: str) -> ObjectKey:
