@@ -10,7 +10,7 @@
 
 {{- define "hearth.selector" -}}
 app.kubernetes.io/name: hearth
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 

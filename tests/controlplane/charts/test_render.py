@@ -141,6 +141,16 @@ def test_a_wrong_value_is_refused_by_name(helm: str, values: dict[str, Any], com
     assert complaint in done.stderr
 
 
+@every_helm
+def test_a_release_may_be_called_by_a_number_and_ask_for_a_part_of_a_core(helm: str) -> None:
+    asked = {"requests": {"cpu": 0.1, "memory": "0.1Pi"}}
+    found = objects(rendered(helm, {"resources": asked}, "123"))
+    labels = [obj["metadata"]["labels"]["app.kubernetes.io/instance"] for obj in found]
+    assert set(labels) == {"123"}
+    (container,) = named(found, "Deployment", "123-hearth")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"] == asked["requests"]
+
+
 def test_the_settings_are_those_that_the_operator_reads() -> None:
     found = objects(rendered("helm", {"clusterDomain": "corp.example"}))
     text = named(found, "ConfigMap", "hearth-settings")["data"]["settings.yaml"]

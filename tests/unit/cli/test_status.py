@@ -44,10 +44,10 @@ def test_watching_shows_what_changes_outlasts_a_server_that_is_away_and_ends_wit
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = ConnectionFailedError("http://127.0.0.1:9: refused")
-    looks(monkeypatch, [], [service("court", "Loading")], away, [service("court", "Ready")], KeyboardInterrupt())
+    looks(monkeypatch, [], [service("court", "Loading")], away, [service("court", "Serving")], KeyboardInterrupt())
     done = run(tmp_path, "--watch")
     assert done.exit_code == 0
-    assert "LLMService team/court  Ready" in done.stdout
+    assert "LLMService team/court  Serving" in done.stdout
 
 
 def test_watching_is_for_people(tmp_path: Path) -> None:
@@ -61,6 +61,17 @@ def test_nothing_found_says_where_and_how_to_look_further(tmp_path: Path, monkey
     done = run(tmp_path, "court")
     assert done.exit_code == 1
     assert done.stderr == "hearth: none named court in team; -A looks in all namespaces\n"
+
+
+@pytest.mark.parametrize("output", ["tree", "json"])
+def test_what_is_there_is_shown_and_what_is_missing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    looks(monkeypatch, [service("court", "Serving")])
+    done = run(tmp_path, "court", "typo", "-o", output)
+    assert "court" in done.stdout
+    assert done.exit_code == 1
+    assert done.stderr == "hearth: none named typo in team; -A looks in all namespaces\n"
 
 
 def test_the_version_is_the_distributions() -> None:

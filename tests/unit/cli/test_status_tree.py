@@ -1,8 +1,10 @@
 """What `hearth status` shows of one resource."""
 
+import pytest
 from hearth.api.base import Json
 from hearth.cli.status_tree import size, tree
 from rich.console import Console
+from rich.text import Text
 
 
 def shown(resource: Json) -> str:
@@ -37,7 +39,7 @@ def test_a_quiet_stalled_condition_is_not_shown_and_a_loud_one_is() -> None:
     stalled = {"type": "Stalled", "status": "True", "reason": "DoesNotFit", "message": "needs 18 GiB, has 16"}
     quiet = {"type": "Reconciling", "status": "False", "reason": "DoesNotFit", "message": ""}
     failure = {"suggestion": "set engine.maxModelLen to 4096"}
-    text = shown(resource("LLMService", {"phase": "Failed", "conditions": [stalled, quiet], "failure": failure}))
+    text = shown(resource("LLMService", {"phase": "Stalled", "conditions": [stalled, quiet], "failure": failure}))
     assert "! Stalled DoesNotFit: needs 18 GiB, has 16" in text
     assert "Reconciling" not in text
     assert "next: set engine.maxModelLen to 4096" in text
@@ -48,6 +50,17 @@ def test_an_index_shows_its_recall_beside_the_target() -> None:
     text = shown(resource("VectorIndex", status))
     assert "42 documents, 310 chunks" in text
     assert "recall@10 0.98 (target 0.95)" in text
+
+
+def test_a_service_shows_how_many_of_its_replicas_are_ready() -> None:
+    assert "1 of 3 replicas ready" in shown(resource("LLMService", {"replicas": 3, "readyReplicas": 1}))
+
+
+@pytest.mark.parametrize(("phase", "style"), [("Serving", "green"), ("Stalled", "red"), ("Progressing", "yellow")])
+def test_a_phase_has_the_colour_of_what_it_means(phase: str, style: str) -> None:
+    label = tree(resource("LLMService", {"phase": phase})).label
+    assert isinstance(label, Text)
+    assert label.spans[-1].style == style
 
 
 def test_a_resource_nobody_has_looked_at_is_pending() -> None:

@@ -52,10 +52,11 @@ def status(
         return
     if output is Output.JSON:
         typer.echo(json.dumps(chosen, indent=2))
-        return
-    if not chosen:
-        raise failed(_nothing(where, name or []))
-    Console().print(shown(chosen))
+    elif chosen:
+        Console().print(shown(chosen))
+    missing = [one for one in name or [] if one not in {resource["metadata"]["name"] for resource in chosen}]
+    if missing or (not chosen and output is Output.TREE):
+        raise failed(_nothing(where, missing))
 
 
 def shown(resources: Sequence[Json]) -> Group:

@@ -15,6 +15,8 @@ from hearth.api.base import Json
 MARKS = {"True": ("✓", "green"), "False": ("✗", "red"), "Unknown": ("?", "yellow")}
 QUIET_WHEN_FALSE = {"Reconciling", "Stalled", "Degraded"}
 """Abnormal-true conditions: worth a line only while they are True."""
+STYLES = {"Serving": "green", "Succeeded": "green", "Failed": "red", "Stalled": "red"}
+"""Colours of the phases that last; what is under way is yellow."""
 BAR_WIDTH = 32
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -45,7 +47,7 @@ def size(amount: float) -> str:
 def _title(resource: Json, status: Json) -> Text:
     meta = resource["metadata"]
     phase = status.get("phase", "Pending")
-    style = {"Ready": "green", "Succeeded": "green", "Failed": "red"}.get(phase, "yellow")
+    style = STYLES.get(phase, "yellow")
     name = f"{meta.get('namespace', 'default')}/{meta['name']}"
     return Text.assemble((resource["kind"], "bold"), " ", name, "  ", (phase, style))
 
@@ -113,7 +115,7 @@ def _llm_service(status: Json) -> Iterable[RenderableType]:
     if status.get("model"):
         yield Text(f"model {status['model'].get('uri', '')} {status['model'].get('digest', '')[:19]}".rstrip())
     if "replicas" in status:
-        yield Text(f"{status['replicas']} replicas")
+        yield Text(f"{status.get('readyReplicas', 0)} of {status['replicas']} replicas ready")
     items = status.get("memory", {}).get("items", [])
     if items:
         table = Table("memory", "planned", box=None, pad_edge=False)
