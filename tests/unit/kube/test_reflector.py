@@ -8,6 +8,7 @@ import pytest
 from fake_api import FakeApi
 from hearth.kube.api import Page, Selection
 from hearth.kube.cache import WatchCache
+from hearth.kube.errors import ForbiddenError
 from hearth.kube.reflector import Reflector, relist, resync
 from hearth.kube.resources import NODE
 from hearth.plan.world import ObjectKey
@@ -88,6 +89,18 @@ async def test_a_relist_spares_what_was_written_while_it_was_under_way(api: Fake
 
     await relist(Slow(), WIDGETS, cache)
     assert names(cache) == {"a", "written-meanwhile"}
+
+
+async def test_a_resync_needs_no_right_to_get(api: FakeApi, cache: WatchCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forbidden(*_: object) -> None:
+        raise ForbiddenError(403, "Forbidden", "cannot get widgets")
+
+    api.put(widget("w"))
+    await relist(api, WIDGETS, cache)
+    api.edit(widget_key("w"), lambda obj: obj["spec"].update(text="new"))
+    monkeypatch.setattr(api, "get", forbidden)
+    assert await resync(api, WIDGETS, cache) == 1
+    assert cache.store.get(widget_key("w"))["spec"]["text"] == "new"
 
 
 async def test_a_resync_mends_lost_events(api: FakeApi, cache: WatchCache) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from hearth.api.base import Json
 from hearth.kube.api import Api, Selection
-from hearth.kube.errors import ApiError, ConnectionFailedError, GoneError, NotFoundError
+from hearth.kube.errors import ApiError, ConnectionFailedError, GoneError
 from hearth.kube.retry import Backoff
 from hearth.kube.store import version_of
 from hearth.plan.world import ObjectKey, key_of
@@ -142,12 +142,12 @@ async def _fetch(api: Api, what: Selection, partial: Json, sink: Sink) -> int:
         sink.put(partial)
         return 1
     meta = partial["metadata"]
-    try:
-        obj = await api.get(what.resource, meta.get("namespace", ""), meta["name"])
-    except NotFoundError:
-        return 0
-    sink.put(obj)
-    return 1
+    # A list of one: whoever may watch a kind need not have the right to get its objects.
+    one = Selection(what.resource, meta.get("namespace", ""), fields=f"metadata.name={meta['name']}")
+    found = [obj async for page in api.list(one) for obj in page.items]
+    for obj in found:
+        sink.put(obj)
+    return len(found)
 
 
 def _prune(what: Selection, sink: Sink, seen: set[ObjectKey], version: str) -> int:
