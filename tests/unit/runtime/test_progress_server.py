@@ -1,5 +1,7 @@
 """Progress messages: who may send them, what they must look like, how often they wake anybody."""
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +15,7 @@ from hearth.kube.cache import WatchCache
 from hearth.kube.errors import ApiError
 from hearth.kube.resources import Resource
 from hearth.plan.world import ObjectKey
-from hearth.runtime.progress_server import BODY_LIMIT, ProgressServer
+from hearth.runtime.progress_server import BODY_LIMIT, ProgressServer, claimed_pod
 from widget import KIND_PLAN, SETTINGS, widget, widget_key
 
 PATH = "/v1/progress/default/widgets/w"
@@ -34,7 +36,7 @@ def figure(name: str, value: str) -> Json:
 
 
 class Reviewing(FakeApi):
-    """Answers token reviews: the token is the uid of the pod that it was made for."""
+    """Answers token reviews: what `token_of` signed is good."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,11 +49,18 @@ class Reviewing(FakeApi):
             raise ApiError(500, "InternalError", "etcd is away")
         token = obj["spec"]["token"]
         self.reviews.append(token)
-        if token == "forged":
+        if not token.endswith(".signed"):
             return {"status": {"authenticated": False}}
-        extra = {"authentication.kubernetes.io/pod-uid": [token]}
+        extra = {"authentication.kubernetes.io/pod-uid": [claimed_pod(token)]}
         user = {"username": "system:serviceaccount:default:default", "extra": extra}
         return {"status": {"authenticated": True, "audiences": [self.audience], "user": user}}
+
+
+def token_of(pod_uid: str, signature: str = "signed") -> str:
+    """A token as the API server makes it for a pod."""
+    claims = {"aud": ["hearth-progress"], "kubernetes.io": {"namespace": "default", "pod": {"uid": pod_uid}}}
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.{signature}"
 
 
 class Setup:
@@ -74,7 +83,9 @@ class Setup:
             meta["ownerReferences"] = [{"uid": controller, "controller": True, "kind": "X", "name": "x"}]
         self.cache.put({"apiVersion": "v1", "kind": kind, "metadata": meta, **fields})
 
-    async def post(self, token: str | None = "uid-w-pod", body: object = MESSAGE, path: str = PATH) -> tuple[int, str]:
+    async def post(
+        self, token: str | None = token_of("uid-w-pod"), body: object = MESSAGE, path: str = PATH
+    ) -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with self.client.post(path, json=body, headers=headers) as answer:
             return answer.status, await answer.text()
@@ -108,10 +119,12 @@ async def test_a_pod_of_the_resource_may_tell_its_progress(setup: Setup) -> None
     ("token", "status", "told"),
     [
         (None, 401, "expected a bearer token"),
-        ("forged", 401, "expected a bearer token"),
-        ("uid-other-pod", 403, "the pod is not one of Widget default/w"),
-        ("uid-w", 403, "the pod is not one of Widget default/w"),
-        ("uid-nobody", 403, "the pod is not one of Widget default/w"),
+        ("anything", 401, "expected a bearer token"),
+        ("a.b.c", 401, "expected a bearer token"),
+        (token_of("uid-w-pod", "forged"), 401, "and one that is good"),
+        (token_of("uid-other-pod"), 403, "the pod is not one of Widget default/w"),
+        (token_of("uid-w"), 403, "the pod is not one of Widget default/w"),
+        (token_of("uid-nobody"), 403, "the pod is not one of Widget default/w"),
     ],
 )
 async def test_nobody_else_may(setup: Setup, token: str | None, status: int, told: str) -> None:
@@ -119,6 +132,12 @@ async def test_nobody_else_may(setup: Setup, token: str | None, status: int, tol
     assert code == status
     assert told in text
     assert setup.progress() is None
+
+
+async def test_whoever_sends_just_anything_costs_no_review(setup: Setup) -> None:
+    for token in ("anything", token_of("uid-nobody"), token_of("uid-other-pod")):
+        await setup.post(token)
+    assert setup.api.reviews == []
 
 
 async def test_a_token_for_another_audience_is_not_accepted(setup: Setup) -> None:
@@ -178,7 +197,7 @@ async def test_the_resource_is_woken_at_most_every_ten_seconds_and_sees_the_newe
 async def test_a_token_is_reviewed_once_a_minute(setup: Setup) -> None:
     for _ in range(5):
         await setup.post()
-    assert setup.api.reviews == ["uid-w-pod"]
+    assert setup.api.reviews == [token_of("uid-w-pod")]
     setup.clock.seconds += 61
     await setup.post()
     assert len(setup.api.reviews) == 2

@@ -6,7 +6,9 @@ pod that the resource in the URL controls may speak for it. Messages are a nicet
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import logging
 import re
 import ssl
@@ -135,15 +137,20 @@ class ProgressServer:
         if kind is None:
             return _refusal(404, f"no such resource; expected one of {', '.join(sorted(self._kinds))}")
         key = ObjectKey(kind, request.match_info["namespace"], request.match_info["name"])
+        token = _bearer(request.headers.get("Authorization", ""))
+        claimed = claimed_pod(token)
+        if claimed is None:
+            return _refusal(401, f"expected a bearer token of a pod for the audience {AUDIENCE}")
+        if not self._speaks_for(claimed, key):
+            # Before the review: whoever sends just anything makes the API server no work.
+            return _refusal(403, f"the pod is not one of {kind} {key.namespace}/{key.name}")
         try:
-            pod_uid = await self._pod_of(request.headers.get("Authorization", ""))
+            pod_uid = await self._reviewed(token)
         except (ApiError, ConnectionFailedError) as error:
             log.warning("a progress token could not be reviewed: %s", error, extra={"object": key})
             return _refusal(503, "the token could not be reviewed; try again later")
-        if pod_uid is None:
-            return _refusal(401, f"expected a bearer token of a pod for the audience {AUDIENCE}")
-        if not self._speaks_for(pod_uid, key):
-            return _refusal(403, f"the pod is not one of {kind} {key.namespace}/{key.name}")
+        if pod_uid != claimed:
+            return _refusal(401, f"expected a bearer token of a pod for the audience {AUDIENCE}, and one that is good")
         try:
             message = ProgressMessage.model_validate_json(await request.read())
         except ValidationError as error:
@@ -160,6 +167,7 @@ class ProgressServer:
         }
         self._cache.set_progress(key, {name: value for name, value in told.items() if value is not None})
         now = self._clock()
+        self._woken_at = {k: at for k, at in self._woken_at.items() if at > now - WAKE_SECONDS}
         last = self._woken_at.get(key, now - WAKE_SECONDS)
         if last <= now:
             # Otherwise a wake-up is on its way already.
@@ -170,11 +178,8 @@ class ProgressServer:
         pod = self._cache.store.key_of_uid(pod_uid)
         return pod is not None and pod.kind == "Pod" and self._cache.owner_of(pod) == key
 
-    async def _pod_of(self, authorization: str) -> str | None:
-        """The uid of the pod that the token was made for; None where the token is not good."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            return None
+    async def _reviewed(self, token: str) -> str | None:
+        """The uid of the pod that the API server says the token was made for; None where the token is not good."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._reviews.get(digest)
         if known is not None and known.until > self._clock():
@@ -184,6 +189,24 @@ class ProgressServer:
             self._reviews.clear()
         self._reviews[digest] = _Review(pod_uid, self._clock() + REVIEW_LASTS)
         return pod_uid
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    return token if scheme.lower() == "bearer" else ""
+
+
+def claimed_pod(token: str) -> str | None:
+    """The uid of the pod that a token claims to be of, without a look at its signature; None where it claims none.
+
+    A bound service-account token names its pod in the claim `kubernetes.io` (KEP-1205).
+    """
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["kubernetes.io"]["pod"]["uid"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _review_of(token: str) -> Json:
