@@ -71,6 +71,8 @@ def _build(module: ToolModule, names: list[str], folder: Path, progress: Progres
         raise ClusterError(f"{problem}; install it from https://go.dev/dl")
     tools_dir = source_dir() / "tools"
     packages = [module.packages[name] for name in names]
+    for left in folder.glob(".build-*"):  # by a build that was killed: whoever builds here holds the lock
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
         command = ["go", "build", "-v", "-trimpath", "-ldflags", module.link_flags(tools_dir), "-o", f"{scratch}/"]
         title = f"building {', '.join(names)} ({module.version(tools_dir)})"

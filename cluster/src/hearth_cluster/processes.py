@@ -78,6 +78,21 @@ class ProcessIdentity:
                 os.kill(self.pid, number)
 
 
+def find(argv: Sequence[str]) -> ProcessIdentity | None:
+    """The process that runs this command, or the command that this one becomes (`nsenter … kubelet …`).
+
+    A component's arguments name files of its own state folder: no other cluster's process has the same.
+    """
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if len(words) > 1 and list(argv[-len(words) :]) == words:
+            return ProcessIdentity.of(int(folder.name))
+    return None
+
+
 @dataclass(frozen=True)
 class Component:
     """A program that a cluster keeps running."""
@@ -110,7 +125,11 @@ class Supervisor:
     def identity(self, name: str) -> ProcessIdentity | None:
         """The recorded process of a component, running or not."""
         record = self._read(name)
-        return None if record is None else ProcessIdentity(record["pid"], record["start"], record["boot"])
+        if record is None:
+            return None
+        if "pid" not in record:
+            return find(record["argv"])  # whoever started it was killed before it could note the pid
+        return ProcessIdentity(record["pid"], record["start"], record["boot"])
 
     def running(self, name: str) -> bool:
         """Whether the component's process is alive."""
@@ -142,6 +161,8 @@ class Supervisor:
     def _start(self, component: Component) -> None:
         self._run.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
+        intent = {"argv": [str(word) for word in component.argv], "fingerprint": component.fingerprint()}
+        self._write(component.name, intent)
         with self.log(component.name).open("ab") as log:
             process = subprocess.Popen(
                 component.argv,
@@ -157,8 +178,10 @@ class Supervisor:
         process.returncode = 0
         if identity is None:
             raise ClusterError(f"{component.name} ended at once:\n{self.tail(component.name)}")
-        record = {**asdict(identity), "argv": list(component.argv), "fingerprint": component.fingerprint()}
-        path = self._run / f"{component.name}.json"
+        self._write(component.name, {**asdict(identity), **intent})
+
+    def _write(self, name: str, record: Mapping[str, Any]) -> None:
+        path = self._run / f"{name}.json"
         path.with_suffix(".tmp").write_text(json.dumps(record))
         path.with_suffix(".tmp").rename(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -25,6 +26,32 @@ def test_a_running_component_is_not_started_again(supervisor: Supervisor) -> Non
     first = supervisor.identity("sleeper")
     assert not supervisor.ensure(SLEEP)
     assert supervisor.identity("sleeper") == first
+    supervisor.stop(["sleeper"])
+
+
+def test_a_component_whose_starter_was_killed_before_it_noted_the_pid_is_found(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    # nohup becomes the command it is given, as nsenter does.
+    component = Component("sleeper", ("/usr/bin/nohup", "/bin/tail", "-f", str(tmp_path / "logs" / "sleeper.log")))
+    supervisor.ensure(component)
+    started = supervisor.identity("sleeper")
+    record = tmp_path / "run" / "sleeper.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({name: content[name] for name in ("argv", "fingerprint")}))
+    assert started is not None
+    assert supervisor.identity("sleeper") == started
+    assert not supervisor.ensure(component), "it runs"
+    supervisor.stop(["sleeper"])
+    assert not started.alive()
+
+
+def test_a_component_that_was_never_started_is_started(supervisor: Supervisor, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    intent = {"argv": ["/bin/sleep", "never-started"], "fingerprint": SLEEP.fingerprint()}
+    (tmp_path / "run" / "sleeper.json").write_text(json.dumps(intent))
+    assert not supervisor.running("sleeper")
+    assert supervisor.ensure(SLEEP)
     supervisor.stop(["sleeper"])
 
 
