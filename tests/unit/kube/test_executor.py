@@ -23,6 +23,12 @@ def make_available(machine: Machine, replicas: int = 1) -> None:
     machine.api.edit(RUN, lambda obj: obj.update(status={"availableReplicas": replicas}))
 
 
+def warnings(machine: Machine) -> list[tuple[str, str]]:
+    """Reason and note of every Warning there is."""
+    told = [s.obj for key, s in machine.api.objects.items() if key.kind == "Event"]
+    return [(e["reason"], e["note"]) for e in told if e["type"] == "Warning"]
+
+
 async def test_a_resource_costs_its_children_and_two_status_writes(machine: Machine) -> None:
     await machine.settle()
     make_available(machine)
@@ -110,6 +116,7 @@ async def test_a_foreign_object_of_the_same_name_is_never_written_and_told_of() 
     assert machine.api.live(TEXT) == foreign
     conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
     assert conditions["Stalled"]["reason"] == "NameTaken"
+    assert [reason for reason, _ in warnings(machine)] == ["NameTaken"]
     assert "ConfigMap w-text exists already and is not controlled by anything" in conditions["Stalled"]["message"]
     assert RUN in machine.api.objects, "the other children are not disturbed"
 
@@ -185,6 +192,29 @@ async def test_a_refused_child_is_told_with_the_servers_words(machine: Machine) 
     stalled = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}["Stalled"]
     assert (stalled["reason"], stalled["status"]) == ("ChildRefused", "True")
     assert "refused Deployment w-run: spec.replicas: must be odd" in stalled["message"]
+    told = [("ChildRefused", "The API server refused Deployment w-run: spec.replicas: must be odd")]
+    assert warnings(machine) == told
+    await machine.workers.work_on(widget_key("w"))
+    assert warnings(machine) == told, "what is on record is not told again"
+
+
+async def test_an_owner_whose_deletion_no_watch_told_of_is_forgotten_when_its_status_finds_nobody(
+    machine: Machine,
+) -> None:
+    await machine.settle()
+    make_available(machine)
+    await machine.converge()
+    machine.api.remove(widget_key("w"))
+    for child in (TEXT, RUN):
+        machine.cache.remove(child)
+    await machine.settle()
+    assert widget_key("w") not in machine.cache.store
+    for child in (TEXT, RUN):  # made once more, and collected
+        machine.api.remove(child)
+        machine.cache.remove(child)
+    machine.api.writes.clear()
+    await machine.settle()
+    assert machine.api.writes == []
 
 
 async def test_a_deleted_owner_is_left_in_peace(machine: Machine) -> None:
@@ -217,7 +247,9 @@ async def test_a_failing_plan_is_told_once_and_touches_nothing(machine: Machine)
     for _ in range(5):
         machine.clock.seconds += 400
         await machine.workers.work_on(widget_key("w"))
-    assert machine.api.writes == [("apply_status", widget_key("w"))]
+    assert [verb for verb, _ in machine.api.writes] == ["apply_status", "create"]
+    ((reason, note),) = warnings(machine)
+    assert (reason, note.startswith("ValueError: the text explodes")) == ("InternalError", True)
     conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
     assert conditions["Stalled"]["reason"] == "InternalError"
     assert "ValueError: the text explodes" in conditions["Stalled"]["message"]

@@ -46,7 +46,8 @@ class Executor:
         self._table = table
         self._cache = cache
         self._clock = clock
-        self._taken: set[ObjectKey] = set()
+        self._taken: dict[ObjectKey, ObjectKey] = {}
+        """Names that were somebody else's when an owner's child needed them, with that owner."""
 
     async def execute(self, owner: Json, plan: Plan) -> Outcome:
         """Writes children and status. Raises `ApiError` for what is worth another try."""
@@ -88,7 +89,9 @@ class Executor:
         try:
             written = await self._api.apply_status(self._table.of(key.kind), body, STATUS)
         except NotFoundError:
-            return 0  # the owner is gone; its deletion is on its way through the watch
+            # The owner is gone. Its deletion may be on its way through the watch, or lost in a gap of it.
+            self._cache.remove(key, uid)
+            return 0
         told = written.get("status") or {}
         self._settle(key, desired, written, None if same_status(status, told) else ".status")
         return 1
@@ -123,7 +126,7 @@ class Executor:
         try:
             return await self._api.get(self._table.of(key.kind), key.namespace, key.name)
         except NotFoundError:
-            self._taken.discard(key)
+            self._taken.pop(key, None)
             return None
 
     async def _create(self, desired: Json) -> Json | None:
@@ -141,9 +144,10 @@ class Executor:
     async def _update(self, owner: Json, desired: Json, live: Json, outcome: Outcome) -> Problem | None:
         key, controller = key_of(desired), controller_of(live)
         if not (_is_controlled_by(owner, live) or _is_ownerless_child_of(owner, live)):
-            self._taken.add(key)
+            known = self._taken.items()
+            self._taken = {child: of for child, of in known if of in self._cache.store} | {key: key_of(owner)}
             return name_taken(key, key_of(owner), controller)
-        self._taken.discard(key)
+        self._taken.pop(key, None)
         where = difference(desired, live)
         if where is None:
             self._cache.store.settle(key, _hash_of(desired))

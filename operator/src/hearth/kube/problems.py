@@ -8,7 +8,7 @@ from datetime import datetime
 
 from hearth.api.base import Json
 from hearth.plan.conditions import Condition, merge, stalled
-from hearth.plan.world import ObjectKey
+from hearth.plan.world import Event, ObjectKey
 
 PAUSED = Condition(
     "Paused",
@@ -53,18 +53,27 @@ def with_problems(status: Json, owner: Json, problems: Sequence[Problem], now: d
     return _with_conditions(status, owner, told, now)
 
 
-def internal_error(owner: Json, error: BaseException, now: datetime) -> Json:
-    """The status that stands, with Stalled=True: the plan failed, and what runs was not touched."""
-    reason = "InternalError"
-    message = (
+def internal_error(error: BaseException) -> Problem:
+    """A plan failed."""
+    return Problem(
+        "InternalError",
         f"{type(error).__name__}: {error}. This is a bug in Hearth: please report it with the operator's log. "
-        "What runs was left as it is; the operator tries again, at most every five minutes."
+        "What runs was left as it is; the operator tries again, at most every five minutes.",
     )
+
+
+def with_bug(owner: Json, bug: Problem, now: datetime) -> Json:
+    """The status that stands, with Stalled=True: the plan failed, and what runs was not touched."""
     wanted = (
-        Condition("Reconciling", "False", reason),
-        Condition("Stalled", "True", reason, message),
+        Condition("Reconciling", "False", bug.reason),
+        Condition("Stalled", "True", bug.reason, bug.message),
     )
-    return _with_conditions(_standing(owner), owner, (*_unknown_readiness(owner, reason), *wanted), now)
+    return _with_conditions(_standing(owner), owner, (*_unknown_readiness(owner, bug.reason), *wanted), now)
+
+
+def event_of(problem: Problem) -> Event:
+    """What `kubectl describe` shows of it."""
+    return Event("Warning", problem.reason, problem.message)
 
 
 def paused(owner: Json, now: datetime) -> Json:

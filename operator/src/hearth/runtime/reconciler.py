@@ -12,7 +12,7 @@ from hearth.kube.cache import WatchCache
 from hearth.kube.events import Recorder
 from hearth.kube.executor import Executor
 from hearth.kube.lookups import Lookups
-from hearth.kube.problems import internal_error, paused
+from hearth.kube.problems import event_of, internal_error, paused, with_bug
 from hearth.plan.world import ObjectKey, Plan, World
 
 log = logging.getLogger(__name__)
@@ -71,9 +71,10 @@ class Reconciler:
             return Pass()
         plan = await self._plan(key, world)
         outcome = await self._executor.execute(world.owner, plan)
-        if outcome.writes and plan.events:
+        events = tuple(event_of(problem) for problem in outcome.problems) or plan.events
+        if outcome.writes and events:
             # A converged resource is silent, so events travel only with a change.
-            await self._recorder.tell(world.owner, plan.events)
+            await self._recorder.tell(world.owner, events)
         if outcome.problems:
             raise RefusedError("; ".join(problem.message for problem in outcome.problems))
         return Pass(outcome.writes, outcome.skipped, self._look_again(plan, related))
@@ -92,7 +93,9 @@ class Reconciler:
             raise await self._report(world.owner, error) from error
 
     async def _report(self, owner: Json, error: Exception) -> PlanError:
-        await self._executor.write_status(owner, internal_error(owner, error, self._clock()))
+        bug = internal_error(error)
+        if await self._executor.write_status(owner, with_bug(owner, bug, self._clock())):
+            await self._recorder.tell(owner, (event_of(bug),))
         return PlanError(f"{type(error).__name__}: {error}")
 
     def _look_again(self, plan: Plan, related: dict[ObjectKey, Json | None]) -> float | None:
