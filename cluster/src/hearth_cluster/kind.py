@@ -110,8 +110,9 @@ def _ensure_registry(state: ClusterState) -> None:
         run_checked(["docker", "start", name])
     else:
         port = free_ports(1)[0]
-        run_checked(registry_command(name, port))
+        # Noted first: a registry whose port nobody knows would be of no use, and there to stay.
         (state.folder / "registry").write_text(f"127.0.0.1:{port}\n")
+        run_checked(registry_command(name, port))
 
 
 def _ensure_cluster(state: ClusterState, kind: Path, certs: Path) -> None:
