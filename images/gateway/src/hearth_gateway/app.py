@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import time
@@ -15,28 +14,31 @@ from typing import Any
 import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hearth_gateway import rag as answers
 from hearth_gateway.access import ANYONE, Caller, KeyStore
-from hearth_gateway.admission import Admission
+from hearth_gateway.admission import Admission, Place, request_budget
 from hearth_gateway.config import Config, RagConfig
 from hearth_gateway.errors import ApiError, bad_request, timed_out
 from hearth_gateway.metrics import Metrics
-from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model, wants_rag
-from hearth_gateway.rag import Prepared, Rag
+from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model, for_engine, wants_rag
+from hearth_gateway.rag import Rag, Retrieved
+from hearth_gateway.request_body import read_body, written
 from hearth_gateway.retrieval import Retriever
 from hearth_gateway.sse import DONE, event
-from hearth_gateway.upstream import Upstream
+from hearth_gateway.upstream import EngineRequest, Upstream
 
 log = logging.getLogger("hearth.gateway")
-BODY_LIMIT = 16 * 2**20
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 PASSED_ON = ("content-type",)
-Handler = Callable[[Request, "Call"], Awaitable[Response]]
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+EMBEDDINGS, TOKENIZE = "/v1/embeddings", "/tokenize"
+Work = Callable[[Request, "Call"], Awaitable[Response]]
+Handler = Callable[[Body, Request, "Call"], Awaitable[Response]]
 
 
 class Call:
@@ -50,11 +52,18 @@ class Call:
         self.caller: Caller = ANYONE
         self.stack = AsyncExitStack()
         self.status = 0
+        self.place: Place
 
     @property
     def seconds(self) -> float:
         """Since its arrival."""
         return time.monotonic() - self.begun
+
+    def asked(self, path: str, body: Body) -> EngineRequest:
+        """The body as the engine gets it. From here on the request holds no more than this. Raises ApiError (429)."""
+        payload = written(for_engine(body))
+        self.place.hold(len(payload))
+        return EngineRequest(path, payload, bool(body.get("stream")), self.id)
 
 
 class WatchedStream(StreamingResponse):
@@ -79,7 +88,7 @@ class Gateway:
     def __init__(self, config: Config, retriever: Retriever | None = None, patience: float | None = None) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.admission = Admission(config.max_in_flight, self.metrics)
+        self.admission = Admission(config.max_in_flight, request_budget(config.memory_bytes), self.metrics)
         self.keys = KeyStore(config.keys_directory) if config.keys_directory else None
         timeout = config.request_timeout_seconds
         more = {} if patience is None else {"patience": patience}
@@ -90,24 +99,24 @@ class Gateway:
 
     def app(self) -> Starlette:
         """The ASGI application."""
-        chat = self._rag_chat if self.rag else self._chat
+        chat = self._rag_chat if self.rag else self._forwarding(CHAT, self._adapt_chat)
         routes = [
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
-            Route("/v1/models", self._guarded("models", self._models, limited=False)),
+            Route("/v1/models", self._guarded("models", self._models)),
         ]
         if self.config.task == "Generate":
+            completions = self._forwarding(COMPLETIONS, self._adapt_completion)
             routes += [
-                Route("/v1/chat/completions", self._guarded("chat", chat), methods=["POST"]),
-                Route("/v1/completions", self._guarded("completions", self._completions), methods=["POST"]),
+                Route(CHAT, self._guarded("chat", self._asking(chat)), methods=["POST"]),
+                Route(COMPLETIONS, self._guarded("completions", self._asking(completions)), methods=["POST"]),
             ]
         else:
-            routes += [
-                Route("/v1/embeddings", self._guarded("embeddings", self._embeddings), methods=["POST"]),
-                # vLLM's own, beside its OpenAI API: an indexer counts with it how much the embedder reads.
-                Route("/tokenize", self._guarded("tokenize", self._tokenize), methods=["POST"]),
-            ]
+            # /tokenize is vLLM's own, beside its OpenAI API: an indexer counts with it how much the embedder reads.
+            for route, path in (("embeddings", EMBEDDINGS), ("tokenize", TOKENIZE)):
+                asking = self._asking(self._forwarding(path, lambda _: None))
+                routes.append(Route(path, self._guarded(route, asking), methods=["POST"]))
         handlers: dict[Any, Any] = {404: self._not_found, 405: self._not_found}
         return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
 
@@ -132,23 +141,19 @@ class Gateway:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _not_found(self, request: Request, _: Exception) -> Response:
-        there = "/v1/chat/completions, /v1/completions" if self.config.task == "Generate" else "/v1/embeddings"
+        there = f"{CHAT}, {COMPLETIONS}" if self.config.task == "Generate" else EMBEDDINGS
         message = f"{request.method} {request.url.path} is not served here; there are /v1/models, {there}"
         return ApiError(404, "invalid_request_error", message, code="not_found").response({})
 
-    def _guarded(
-        self, route: str, handler: Handler, *, limited: bool = True
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """The handler behind key check, admission and time limit; what it opened is closed with the last byte."""
+    def _guarded(self, route: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
+        """The work behind key check and time limit; what it opened is closed with the last byte."""
 
         async def handle(request: Request) -> Response:
             call = Call(route, request)
             try:
                 call.caller = self.keys.caller(request.headers.get("authorization")) if self.keys else ANYONE
-                if limited:
-                    call.stack.enter_context(self.admission.slot())
                 async with asyncio.timeout(self.config.request_timeout_seconds):
-                    response = await handler(request, call)
+                    response = await work(request, call)
             except ApiError as error:
                 response = error.response({})
             except TimeoutError:
@@ -167,6 +172,16 @@ class Gateway:
             return response
 
         return handle
+
+    def _asking(self, handler: Handler) -> Work:
+        """Admission, the request's body, and what the handler makes of it."""
+
+        async def work(request: Request, call: Call) -> Response:
+            call.place = call.stack.enter_context(self.admission.slot())
+            # No name for the body here: a handler that has written it for the engine holds it no longer.
+            return await handler(await self._body(request, call.place), request, call)
+
+        return work
 
     def _headers(self, call: Call) -> dict[str, str]:
         return {"x-request-id": call.id} | ({"connection": "close"} if self.admission.draining else {})
@@ -203,91 +218,76 @@ class Gateway:
         more = {"max_model_len": self.config.max_model_len} if self.config.max_model_len else {}
         return JSONResponse({"object": "list", "data": [entry | more]})
 
-    async def _chat(self, request: Request, call: Call) -> Response:
-        return await self._plain_chat(await self._body(request), request, call)
-
-    async def _plain_chat(self, body: Body, request: Request, call: Call) -> Response:
-        add_system_prompt(self.config.system_prompt, body)
-        apply_sampling(self.config.sampling, body)
-        return await self._proxied("/v1/chat/completions", body, request, call)
-
-    async def _completions(self, request: Request, call: Call) -> Response:
-        body = await self._body(request)
-        if self.rag is not None and wants_rag(body):
-            advice = 'use /v1/chat/completions, or write "hearth": {"rag": false} in the request'
-            raise bad_request(f"this service answers from documents: {advice}")
-        body.pop("hearth", None)
-        apply_sampling(self.config.sampling, body)
-        return await self._proxied("/v1/completions", body, request, call)
-
-    async def _embeddings(self, request: Request, call: Call) -> Response:
-        return await self._proxied("/v1/embeddings", await self._body(request), request, call)
-
-    async def _tokenize(self, request: Request, call: Call) -> Response:
-        return await self._proxied("/tokenize", await self._body(request), request, call)
-
-    async def _body(self, request: Request) -> Body:
-        """The request's JSON object, with the served model in it. Raises ApiError (400, 404, 413)."""
-        raw = bytearray()
-        try:
-            async for chunk in request.stream():
-                raw += chunk
-                if len(raw) > BODY_LIMIT:
-                    raise ApiError(413, "invalid_request_error", f"the body is larger than {BODY_LIMIT} bytes")
-        except ClientDisconnect as error:
-            raise bad_request("the client went away while sending its request") from error
-        try:
-            body = json.loads(raw)
-        except ValueError as error:
-            raise bad_request(f"the body is not JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise bad_request("the body must be a JSON object")
+    async def _body(self, request: Request, place: Place) -> Body:
+        """The request's JSON object, with the served model in it. Raises ApiError (400, 404, 408, 413, 429)."""
+        body = await read_body(request, place)
         check_model(self.config, body)
         return body
 
-    async def _proxied(self, path: str, body: Body, request: Request, call: Call) -> Response:
+    def _forwarding(self, path: str, adapt: Callable[[Body], None]) -> Handler:
+        """Passes a request on, with what the service sets in it."""
+
+        async def handler(body: Body, request: Request, call: Call) -> Response:
+            adapt(body)
+            asked = call.asked(path, body)
+            del body
+            return await self._proxied(asked, request, call)
+
+        return handler
+
+    def _adapt_chat(self, body: Body) -> None:
+        add_system_prompt(self.config.system_prompt, body)
+        apply_sampling(self.config.sampling, body)
+
+    def _adapt_completion(self, body: Body) -> None:
+        if self.rag is not None and wants_rag(body):
+            advice = f'use {CHAT}, or write "hearth": {{"rag": false}} in the request'
+            raise bad_request(f"this service answers from documents: {advice}")
+        body.pop("hearth", None)
+        apply_sampling(self.config.sampling, body)
+
+    async def _proxied(self, asked: EngineRequest, request: Request, call: Call) -> Response:
         """The engine's answer as it is: whole, or byte by byte as it comes."""
-        if not body.get("stream"):
-            answer = await _unless_gone(request, self.upstream.whole(path, body, call.id))
+        if not asked.stream:
+            answer = await _unless_gone(request, self.upstream.whole(asked, call.place))
             self.metrics.first_byte.labels(call.route).observe(call.seconds)
             return Response(answer.content, answer.status_code, _passed_on(answer))
-        answer = await call.stack.enter_async_context(self.upstream.streamed(path, body, call.id))
+        answer = await call.stack.enter_async_context(self.upstream.streamed(asked))
         self.metrics.first_byte.labels(call.route).observe(call.seconds)
         return StreamingResponse(answer.aiter_raw(), answer.status_code, _passed_on(answer))
 
-    async def _rag_chat(self, request: Request, call: Call) -> Response:
+    async def _rag_chat(self, body: Body, request: Request, call: Call) -> Response:
         assert self.rag is not None
-        body = await self._body(request)
-        wanted = wants_rag(body)
+        wanted, found, model = wants_rag(body), None, str(body["model"])
         body.pop("hearth", None)
-        if not wanted:
-            return await self._plain_chat(body, request, call)
-        add_system_prompt(self.config.system_prompt, body)
-        apply_sampling(self.config.sampling, body)
-        prepared = await self.rag.prepare(body)
-        if prepared.abstain:
-            return self._abstained(self.rag, prepared, call)
-        if body.get("stream"):
-            opened = self.upstream.streamed("/v1/chat/completions", prepared.body, call.id)
-            answer = await call.stack.enter_async_context(opened)
+        self._adapt_chat(body)
+        if wanted:
+            body, found = await self.rag.prepare(body)
+        asked = call.asked(CHAT, body)
+        del body
+        if found is None:
+            return await self._proxied(asked, request, call)
+        if found.abstain:
+            return self._abstained(self.rag, found, model, asked)
+        if asked.stream:
+            answer = await call.stack.enter_async_context(self.upstream.streamed(asked))
             self.metrics.first_byte.labels(call.route).observe(call.seconds)
             if answer.status_code != 200:
                 return Response(await answer.aread(), answer.status_code, _passed_on(answer))
-            return StreamingResponse(self.rag.stream(prepared, answer.aiter_raw()), 200, _passed_on(answer))
-        asked = self.upstream.whole("/v1/chat/completions", prepared.body, call.id)
-        answer = await _unless_gone(request, asked)
+            return StreamingResponse(self.rag.stream(found, answer.aiter_raw()), 200, _passed_on(answer))
+        answer = await _unless_gone(request, self.upstream.whole(asked, call.place))
         self.metrics.first_byte.labels(call.route).observe(call.seconds)
         if answer.status_code != 200:
             return Response(answer.content, answer.status_code, _passed_on(answer))
-        return JSONResponse(_judged(self.rag, prepared, answer.json()))
+        return JSONResponse(_judged(self.rag, found, answer.json()))
 
-    def _abstained(self, rag: Rag, prepared: Prepared, call: Call) -> Response:
-        text, report = rag.abstained(prepared)
-        if not prepared.body.get("stream"):
-            return JSONResponse(answers.completion(prepared.body, call.id, text, report))
+    def _abstained(self, rag: Rag, found: Retrieved, model: str, asked: EngineRequest) -> Response:
+        text, report = rag.abstained(found)
+        if not asked.stream:
+            return JSONResponse(answers.completion(model, asked.id, text, report))
 
         async def chunks() -> AsyncIterator[bytes]:
-            for chunk in answers.completion_chunks(prepared.body, call.id, text, report):
+            for chunk in answers.completion_chunks(model, asked.id, text, report):
                 yield chunk
 
         return StreamingResponse(chunks(), 200, media_type="text/event-stream")
@@ -327,9 +327,9 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _judged(rag: Rag, prepared: Prepared, answer: dict[str, Any]) -> dict[str, Any]:
+def _judged(rag: Rag, found: Retrieved, answer: dict[str, Any]) -> dict[str, Any]:
     message = answer["choices"][0]["message"]
-    message["content"], answer["hearth"] = rag.judge(prepared, message.get("content") or "")
+    message["content"], answer["hearth"] = rag.judge(found, message.get("content") or "")
     return answer
 
 

@@ -71,6 +71,8 @@ class Config(ConfigModel):
     upstream: str
     max_model_len: int = 0
     max_in_flight: int = 256
+    memory_bytes: int = 512 * 2**20
+    """What the process may take: the memory limit of its container."""
     request_timeout_seconds: float = 600
     settle_seconds: float = 8
     drain_seconds: float = 300

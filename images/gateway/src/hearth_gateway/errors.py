@@ -50,6 +50,11 @@ def overloaded(message: str, retry_after: int) -> ApiError:
     return ApiError(429, "rate_limit_error", message, code="overloaded", retry_after=retry_after)
 
 
+def too_large(message: str) -> ApiError:
+    """More than the gateway takes in one request."""
+    return ApiError(413, "invalid_request_error", message, code="request_too_large")
+
+
 def unavailable(message: str) -> ApiError:
     """Something behind the gateway does not answer: worth another try."""
     return ApiError(503, "server_error", message, code="unavailable", retry_after=2)

@@ -28,10 +28,9 @@ ABSTAIN = "The documents do not hold the answer."
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A chat with passages in it. `abstain` says that none is near enough, so that the model is not asked."""
+class Retrieved:
+    """What was found for a question. `abstain` says that none is near enough, so that the model is not asked."""
 
-    body: Body
     passages: list[Passage]
     best_similarity: float | None
     seconds: float
@@ -48,8 +47,8 @@ class Rag:
         """Closes what is open."""
         await self._retriever.close()
 
-    async def prepare(self, body: Body) -> Prepared:
-        """Retrieves for the last user message, and rewrites the chat. Raises ApiError (400, 503)."""
+    async def prepare(self, body: Body) -> tuple[Body, Retrieved]:
+        """The chat with passages in it, found for its last user message. Raises ApiError (400, 503)."""
         messages = check_messages(body)
         if body.get("n") not in (None, 1):
             raise bad_request("n must be 1: answers from documents are given one at a time", param="n")
@@ -66,43 +65,44 @@ class Rag:
         passages = within_budget(found.passages, self.config.max_context_tokens)
         asked = question_with_passages(question, passages, self.config.prompt_template)
         rewritten = body | {"messages": _rewritten(messages, last, asked)}
-        return Prepared(rewritten, passages, found.best_similarity, seconds, self._abstains(found.best_similarity))
+        abstain = self._abstains(found.best_similarity)
+        return rewritten, Retrieved(passages, found.best_similarity, seconds, abstain)
 
     def _abstains(self, best: float | None) -> bool:
         if best is None:
             return True
         return self.config.min_similarity is not None and best < self.config.min_similarity
 
-    def judge(self, prepared: Prepared, answer: str) -> tuple[str, dict[str, Any]]:
+    def judge(self, found: Retrieved, answer: str) -> tuple[str, dict[str, Any]]:
         """The answer as it is given out, and the `hearth` part of the response: citations, abstention, retrieval."""
         if declines(answer):
             self._metrics.abstained.labels("model").inc()
-            return self.config.abstain_message or answer, self._report(prepared, [], [], abstained=True)
-        real, invented = cited(answer, len(prepared.passages))
-        return without_citations(answer, invented), self._report(prepared, real, invented, abstained=False)
+            return self.config.abstain_message or answer, self._report(found, [], [], abstained=True)
+        real, invented = cited(answer, len(found.passages))
+        return without_citations(answer, invented), self._report(found, real, invented, abstained=False)
 
-    def abstained(self, prepared: Prepared) -> tuple[str, dict[str, Any]]:
+    def abstained(self, found: Retrieved) -> tuple[str, dict[str, Any]]:
         """What is said when no passage is near enough."""
         self._metrics.abstained.labels("similarity").inc()
-        return self.config.abstain_message or ABSTAIN, self._report(prepared, [], [], abstained=True)
+        return self.config.abstain_message or ABSTAIN, self._report(found, [], [], abstained=True)
 
-    def _report(self, prepared: Prepared, real: list[int], invented: list[int], *, abstained: bool) -> dict[str, Any]:
+    def _report(self, found: Retrieved, real: list[int], invented: list[int], *, abstained: bool) -> dict[str, Any]:
         retrieval: dict[str, Any] = {
             "index": self.config.index,
             "mode": self.config.retrieval,
-            "passages": [_where(n, p) for n, p in enumerate(prepared.passages, start=1)],
-            "milliseconds": round(prepared.seconds * 1000),
+            "passages": [_where(n, p) for n, p in enumerate(found.passages, start=1)],
+            "milliseconds": round(found.seconds * 1000),
         }
-        if prepared.best_similarity is not None:
-            retrieval["bestSimilarity"] = round(prepared.best_similarity, 4)
+        if found.best_similarity is not None:
+            retrieval["bestSimilarity"] = round(found.best_similarity, 4)
         report: dict[str, Any] = {"abstained": abstained, "retrieval": retrieval}
         if self.config.citations:
-            report["citations"] = [_citation(n, prepared.passages[n - 1]) for n in real]
+            report["citations"] = [_citation(n, found.passages[n - 1]) for n in real]
         if invented:
             report["unknownCitations"] = invented
         return report
 
-    async def stream(self, prepared: Prepared, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def stream(self, found: Retrieved, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The engine's stream, with the `hearth` part in the chunk that ends the answer."""
         answer = ""
         async for data in sse.events(chunks):
@@ -113,17 +113,17 @@ class Rag:
             for choice in chunk.get("choices", []):
                 answer += (choice.get("delta") or {}).get("content") or ""
                 if choice.get("finish_reason") is not None:
-                    chunk["hearth"] = self.judge(prepared, answer)[1]
+                    chunk["hearth"] = self.judge(found, answer)[1]
             yield sse.event(chunk)
 
 
-def completion(body: Body, request_id: str, answer: str, report: dict[str, Any]) -> dict[str, Any]:
+def completion(model: str, request_id: str, answer: str, report: dict[str, Any]) -> dict[str, Any]:
     """A chat completion that no model wrote."""
     return {
         "id": f"chatcmpl-{request_id}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": body["model"],
+        "model": model,
         "choices": [
             {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop", "logprobs": None}
         ],
@@ -132,13 +132,13 @@ def completion(body: Body, request_id: str, answer: str, report: dict[str, Any])
     }
 
 
-def completion_chunks(body: Body, request_id: str, answer: str, report: dict[str, Any]) -> list[bytes]:
+def completion_chunks(model: str, request_id: str, answer: str, report: dict[str, Any]) -> list[bytes]:
     """The same as a stream."""
     head = {
         "id": f"chatcmpl-{request_id}",
         "object": "chat.completion.chunk",
         "created": int(time.time()),
-        "model": body["model"],
+        "model": model,
     }
     said = {"index": 0, "delta": {"role": "assistant", "content": answer}, "finish_reason": None}
     end = {"index": 0, "delta": {}, "finish_reason": "stop"}

@@ -10,19 +10,29 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import httpx
 
+from hearth_gateway.admission import Place
 from hearth_gateway.errors import ApiError, timed_out, unavailable
 from hearth_gateway.metrics import Metrics
-from hearth_gateway.policy import for_engine
 
 PATIENCE_SECONDS = 15.0
 """How long an engine that cannot be reached is waited for: longer than a proxy needs to learn of a pod's end."""
 
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 LOST = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """What an engine is asked. `id` is the request's id, which the engine logs too."""
+
+    path: str
+    payload: bytes
+    stream: bool
+    id: str
 
 
 class Upstream:
@@ -41,33 +51,25 @@ class Upstream:
         """Closes what is open."""
         await self._client.aclose()
 
-    async def whole(self, path: str, body: dict[str, Any], request_id: str) -> httpx.Response:
-        """The complete answer. Raises ApiError (503, 504) where none comes."""
-        async with self._answered(path, body, request_id, read=True) as response:
-            return response
+    async def whole(self, asked: EngineRequest, place: Place) -> httpx.Response:
+        """The complete answer, which `place` holds with the request. Raises ApiError (429, 503, 504)."""
+        return await self._until_answered(asked, place)
 
     @asynccontextmanager
-    async def streamed(self, path: str, body: dict[str, Any], request_id: str) -> AsyncIterator[httpx.Response]:
+    async def streamed(self, asked: EngineRequest) -> AsyncIterator[httpx.Response]:
         """The answer from its headers on; its bytes are read by the caller. Raises ApiError (503, 504)."""
-        async with self._answered(path, body, request_id, read=False) as response:
-            yield response
-
-    @asynccontextmanager
-    async def _answered(
-        self, path: str, body: dict[str, Any], request_id: str, *, read: bool
-    ) -> AsyncIterator[httpx.Response]:
-        response = await self._until_answered(path, body, request_id, read=read)
+        response = await self._until_answered(asked, None)
         try:
             yield response
         finally:
             await response.aclose()
 
-    async def _until_answered(self, path: str, body: dict[str, Any], request_id: str, *, read: bool) -> httpx.Response:
+    async def _until_answered(self, asked: EngineRequest, place: Place | None) -> httpx.Response:
         give_up = time.monotonic() + self._patience
         attempt = 0
         while True:
             try:
-                return await self._send(path, body, request_id, read=read)
+                return await self._send(asked, place)
             except httpx.TimeoutException as error:
                 if not isinstance(error, httpx.ConnectTimeout):
                     raise timed_out(self._timeout) from error
@@ -80,16 +82,32 @@ class Upstream:
             await asyncio.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
             attempt += 1
 
-    async def _send(self, path: str, body: dict[str, Any], request_id: str, *, read: bool) -> httpx.Response:
-        headers = {"x-request-id": request_id, "connection": "close", "accept-encoding": "identity"}
-        request = self._client.build_request("POST", path, json=for_engine(body), headers=headers)
+    async def _send(self, asked: EngineRequest, place: Place | None) -> httpx.Response:
+        headers = {
+            "x-request-id": asked.id,
+            "connection": "close",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+        }
+        request = self._client.build_request("POST", asked.path, content=asked.payload, headers=headers)
         response = await self._client.send(request, stream=True)
-        if read:
-            try:
-                await response.aread()
-            finally:
-                await response.aclose()
-        return response
+        if place is None:
+            return response
+        try:
+            content = b"".join([chunk async for chunk in _held(response, place, len(asked.payload))])
+        finally:
+            await response.aclose()
+        kind = response.headers.get("content-type", "application/json")
+        return httpx.Response(response.status_code, headers={"content-type": kind}, content=content)
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
         return unavailable(f"the engine does not answer ({type(error).__name__}); it may be starting: try again")
+
+
+async def _held(response: httpx.Response, place: Place, beside: int) -> AsyncIterator[bytes]:
+    """The answer's parts, counted twice: they are put together, and sent from a buffer."""
+    size = 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        place.hold(beside + 2 * size)
+        yield chunk

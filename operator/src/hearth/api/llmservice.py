@@ -134,7 +134,9 @@ class Gateway(ApiModel):
     replicas: Annotated[int, Field(ge=1, le=32)] | None = None
     """Gateway pods. Unset: 1 for one engine pod, else 2."""
     resources: ResourceRequirements | None = None
-    """CPU and memory of one gateway pod."""
+    """CPU and memory of one gateway pod. Of its memory limit (512Mi where unset) it keeps 128Mi for itself and fills
+    three quarters of the rest with requests in flight; further ones get 429 and Retry-After, or 413 where one alone is
+    too large."""
     request_timeout: Duration | None = None
     """Longest time for one request, from its arrival to its last byte. Unset: 10m."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from hearth.api.base import Json, decimal, seconds
+from hearth.api.base import Json, decimal, quantity, seconds
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.rag import Rag
 from hearth.api.sampling import Sampling
@@ -20,6 +20,7 @@ KEYS_PATH = "/etc/hearth-keys"
 MILVUS_PATH = "/etc/hearth-milvus"
 EMBEDDER_PATH = "/etc/hearth-embedder"
 MAX_QUEUED = 256
+MEMORY_LIMIT = "512Mi"
 REQUEST_TIMEOUT = 600
 SETTLE_SECONDS = 8
 
@@ -62,6 +63,19 @@ def gateway_replicas(spec: LLMServiceSpec) -> int:
     return 1 if spec.replicas <= 1 else 2
 
 
+def container_resources(spec: LLMServiceSpec) -> Json:
+    """Requests and limits of the gateway's container: ours, with the user's laid over them."""
+    ours: Json = {"resources": {"requests": {"cpu": "100m", "memory": "160Mi"}, "limits": {"memory": MEMORY_LIMIT}}}
+    found: Json = with_resources(ours, spec.gateway.resources if spec.gateway else None)["resources"]
+    return found
+
+
+def memory_bytes(spec: LLMServiceSpec) -> int:
+    """What a gateway may take: it turns requests away that would not fit. A limit of 0 is none for the kubelet."""
+    limit = quantity(str(container_resources(spec)["limits"]["memory"]))
+    return int(limit or quantity(MEMORY_LIMIT))
+
+
 def retrieval(rag: Rag, index: Index) -> str:
     """Dense or Hybrid: as written, else what the index can do."""
     return rag.retrieval or ("Hybrid" if "Hybrid" in index.capabilities else "Dense")
@@ -90,6 +104,7 @@ def gateway_config(
         "upstream": f"http://{engine_name(metadata['name'])}.{metadata['namespace']}.svc.{domain}:{PORT}",
         "maxModelLen": max_model_len,
         "maxInFlight": max_concurrency + queued,
+        "memoryBytes": memory_bytes(spec),
         "requestTimeoutSeconds": timeout,
         "settleSeconds": SETTLE_SECONDS,
         "drainSeconds": drain_seconds(spec.rollout),
@@ -200,7 +215,7 @@ def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json
         "command": ["python3", "-m", "hearth_gateway"],
         "env": [{"name": "HEARTH_CONFIG", "value": "/etc/hearth/config.json"}],
         "ports": [{"name": "http", "containerPort": PORT}],
-        "resources": {"requests": {"cpu": "100m", "memory": "160Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": container_resources(spec),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 5},
         "livenessProbe": {
@@ -213,7 +228,7 @@ def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json
     }
     template = restricted_pod(
         labels=pod_labels(owner, "gateway"),
-        containers=[with_resources(container, spec.gateway.resources if spec.gateway else None)],
+        containers=[container],
         volumes=volumes,
         grace_seconds=SETTLE_SECONDS + drain_seconds(spec.rollout) + 15,
     )
