@@ -28,7 +28,11 @@ class Asked:
 
 @dataclass
 class FakeEngine:
-    """Answers chats with `answer`, word by word where asked to stream. One entry of `faults` is used per request."""
+    """Answers chats with `answer`, word by word where asked to stream. One entry of `faults` is used per request.
+
+    drop: the connection ends without an answer; cut: after two words of a stream; headers: after a stream's headers;
+    half: in the middle of a whole answer; refuse: HTTP 400. `drop 0.5` works half a second before.
+    """
 
     answer: str = "It is blue."
     word_seconds: float = 0.0
@@ -51,7 +55,8 @@ class FakeEngine:
                 path, headers = head
                 body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or b"{}")
                 self.asked.append(Asked(path, headers, body, number))
-                fault = self.faults.pop(0) if self.faults else ""
+                fault, _, seconds = (self.faults.pop(0) if self.faults else "").partition(" ")
+                await asyncio.sleep(float(seconds or 0))
                 if fault == "drop":
                     break
                 await self._respond(writer, body, fault)
@@ -71,25 +76,31 @@ class FakeEngine:
         if body.get("model", self.names[0]) not in self.names:
             fault = "unknown"
         elif body.get("stream"):
-            await self._stream(writer, body, cut=fault == "cut")
+            await self._stream(writer, body, fault)
             return
         choice = {"index": 0, "message": {"role": "assistant", "content": self.answer}, "finish_reason": "stop"}
         answer = {"id": "x", "object": "chat.completion", "model": self.names[0], "choices": [choice], "usage": {}}
         status = {"refuse": "400 Bad Request", "unknown": "404 Not Found"}.get(fault, "200 OK")
         payload = json.dumps(answer if status == "200 OK" else {"error": {"message": "no"}}).encode()
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
-        writer.write(head.encode() + payload)
+        writer.write(head.encode() + (payload[:20] if fault == "half" else payload))
         await writer.drain()
+        if fault == "half":
+            writer.close()
 
-    async def _stream(self, writer: asyncio.StreamWriter, body: dict[str, Any], *, cut: bool) -> None:
+    async def _stream(self, writer: asyncio.StreamWriter, body: dict[str, Any], fault: str) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        if fault == "headers":
+            await writer.drain()
+            writer.close()
+            return
         if self.garbage:
             await self._chunk(writer, b"data: {broken\n\n")
         words = self.answer.split(" ")
         for n, word in enumerate(words):
             await asyncio.sleep(self.word_seconds)
             await self._event(writer, {"delta": {"content": word if n == 0 else f" {word}"}, "finish_reason": None})
-            if cut and n == 1:
+            if fault == "cut" and n == 1:
                 writer.close()
                 return
         await self._event(writer, {"delta": {}, "finish_reason": "stop"})

@@ -43,12 +43,41 @@ async def test_every_request_has_a_connection_of_its_own(gateway: Any, engine: A
     assert {a.headers["connection"] for a in engine.asked} == {"close"}
 
 
-async def test_a_request_that_gets_no_answer_is_asked_again(gateway: Any, engine: Any, calling: Any) -> None:
-    engine.faults = ["drop", "drop"]
+@pytest.mark.parametrize(("fault", "stream"), [("drop", False), ("drop", True), ("half", False), ("headers", True)])
+async def test_a_request_whose_engine_is_lost_before_its_first_byte_is_asked_again(
+    gateway: Any, engine: Any, calling: Any, fault: str, stream: bool
+) -> None:
+    engine.faults = [fault]
     async with calling(gateway()) as client:
+        response = await client.post(CHAT, json=HELLO | {"stream": stream})
+    assert response.status_code == 200
+    assert "blue" in response.text
+    assert "error" not in response.text
+    assert len(engine.asked) == 2
+
+
+async def test_an_engine_that_is_lost_after_long_work_is_replaced_all_the_same(
+    gateway: Any, engine: Any, calling: Any
+) -> None:
+    engine.faults = ["drop 1.2"]
+    made = gateway()
+    assert made.upstream.patience < 1.2, "the time that an engine worked is no part of the patience"
+    async with calling(made) as client:
         response = await client.post(CHAT, json=HELLO)
     assert response.status_code == 200
-    assert len(engine.asked) == 3
+    assert len(engine.asked) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_that_engines_may_have_died_of_twice_is_not_given_to_a_third(
+    gateway: Any, engine: Any, calling: Any, stream: bool
+) -> None:
+    engine.faults = ["drop"] * 5
+    async with calling(gateway()) as client:
+        response = await client.post(CHAT, json=HELLO | {"stream": stream})
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "upstream_lost"
+    assert len(engine.asked) == 2
 
 
 async def test_an_engine_that_is_away_is_waited_for_and_then_told(gateway: Any, calling: Any) -> None:

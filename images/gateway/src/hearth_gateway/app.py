@@ -23,14 +23,14 @@ from hearth_gateway import rag as answers
 from hearth_gateway.access import ANYONE, Caller, KeyStore
 from hearth_gateway.admission import Admission, Place, request_budget
 from hearth_gateway.config import Config, RagConfig
-from hearth_gateway.errors import ApiError, bad_request, timed_out
+from hearth_gateway.errors import ApiError, bad_request, engine_lost, timed_out
 from hearth_gateway.metrics import Metrics
 from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model, for_engine, wants_rag
 from hearth_gateway.rag import Rag, Retrieved
 from hearth_gateway.request_body import read_body, written
 from hearth_gateway.retrieval import Retriever
 from hearth_gateway.sse import DONE, event
-from hearth_gateway.upstream import EngineRequest, Upstream
+from hearth_gateway.upstream import EngineRequest, Streamed, Upstream
 
 log = logging.getLogger("hearth.gateway")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -198,8 +198,7 @@ class Gateway:
             yield DONE
         except httpx.HTTPError as error:
             call.status = 502
-            message = f"the engine ended the answer early ({type(error).__name__})"
-            yield event(ApiError(502, "server_error", message, code="upstream_lost").body())
+            yield event(engine_lost(f"the engine ended the answer early ({type(error).__name__})").body())
             yield DONE
         except Exception as error:  # noqa: BLE001 - as before the first byte
             call.status = 500
@@ -248,13 +247,21 @@ class Gateway:
 
     async def _proxied(self, asked: EngineRequest, request: Request, call: Call) -> Response:
         """The engine's answer as it is: whole, or byte by byte as it comes."""
-        if not asked.stream:
-            answer = await _unless_gone(request, self.upstream.whole(asked, call.place))
-            self.metrics.first_byte.labels(call.route).observe(call.seconds)
-            return Response(answer.content, answer.status_code, _passed_on(answer))
-        answer = await call.stack.enter_async_context(self.upstream.streamed(asked))
+        if asked.stream:
+            begun = await self._begun(asked, call)
+            return StreamingResponse(begun.chunks(), begun.status_code, _passed_on(begun))
+        answer = await self._whole(asked, request, call)
+        return Response(answer.content, answer.status_code, _passed_on(answer))
+
+    async def _begun(self, asked: EngineRequest, call: Call) -> Streamed:
+        begun = await call.stack.enter_async_context(self.upstream.streamed(asked))
         self.metrics.first_byte.labels(call.route).observe(call.seconds)
-        return StreamingResponse(answer.aiter_raw(), answer.status_code, _passed_on(answer))
+        return begun
+
+    async def _whole(self, asked: EngineRequest, request: Request, call: Call) -> httpx.Response:
+        answer = await _unless_gone(request, self.upstream.whole(asked, call.place))
+        self.metrics.first_byte.labels(call.route).observe(call.seconds)
+        return answer
 
     async def _rag_chat(self, body: Body, request: Request, call: Call) -> Response:
         assert self.rag is not None
@@ -270,13 +277,10 @@ class Gateway:
         if found.abstain:
             return self._abstained(self.rag, found, model, asked)
         if asked.stream:
-            answer = await call.stack.enter_async_context(self.upstream.streamed(asked))
-            self.metrics.first_byte.labels(call.route).observe(call.seconds)
-            if answer.status_code != 200:
-                return Response(await answer.aread(), answer.status_code, _passed_on(answer))
-            return StreamingResponse(self.rag.stream(found, answer.aiter_raw()), 200, _passed_on(answer))
-        answer = await _unless_gone(request, self.upstream.whole(asked, call.place))
-        self.metrics.first_byte.labels(call.route).observe(call.seconds)
+            begun = await self._begun(asked, call)
+            chunks = self.rag.stream(found, begun.chunks()) if begun.status_code == 200 else begun.chunks()
+            return StreamingResponse(chunks, begun.status_code, _passed_on(begun))
+        answer = await self._whole(asked, request, call)
         if answer.status_code != 200:
             return Response(answer.content, answer.status_code, _passed_on(answer))
         return JSONResponse(_judged(self.rag, found, answer.json()))
@@ -333,5 +337,5 @@ def _judged(rag: Rag, found: Retrieved, answer: dict[str, Any]) -> dict[str, Any
     return answer
 
 
-def _passed_on(answer: httpx.Response) -> dict[str, str]:
+def _passed_on(answer: httpx.Response | Streamed) -> dict[str, str]:
     return {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}

@@ -60,6 +60,11 @@ def unavailable(message: str) -> ApiError:
     return ApiError(503, "server_error", message, code="unavailable", retry_after=2)
 
 
+def engine_lost(message: str) -> ApiError:
+    """The engine went away while it answered."""
+    return ApiError(502, "server_error", message, code="upstream_lost")
+
+
 def timed_out(seconds: float) -> ApiError:
     """The request took longer than the service allows."""
     return ApiError(504, "server_error", f"the request took longer than {seconds:g} s", code="timeout")
