@@ -55,6 +55,8 @@ class FakeEngine:
                 path, headers = head
                 body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or b"{}")
                 self.asked.append(Asked(path, headers, body, number))
+                if not await self._let_go(reader):
+                    raise ConnectionResetError
                 fault, _, seconds = (self.faults.pop(0) if self.faults else "").partition(" ")
                 await asyncio.sleep(float(seconds or 0))
                 if fault == "drop":
@@ -70,9 +72,17 @@ class FakeEngine:
         first, *lines = text.decode().strip().split("\r\n")
         return first.split()[1], {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
 
+    async def _let_go(self, reader: asyncio.StreamReader) -> bool:
+        """Waits while answers are held back; False where the other side hangs up before."""
+        if self.hold is None:
+            return True
+        waiting = [asyncio.ensure_future(self.hold.wait()), asyncio.ensure_future(reader.read(1))]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        return self.hold.is_set()
+
     async def _respond(self, writer: asyncio.StreamWriter, body: dict[str, Any], fault: str) -> None:
-        if self.hold is not None:
-            await self.hold.wait()
         if body.get("model", self.names[0]) not in self.names:
             fault = "unknown"
         elif body.get("stream"):

@@ -32,12 +32,17 @@ async def test_bodies_in_flight_are_few_enough_to_be_held(gateway: Any, engine: 
     engine.hold = asyncio.Event()
     made = gateway(**NO_MEMORY)
     async with calling(made) as client:
-        asking = [asyncio.create_task(client.post(CHAT, json=chat(MIB))) for _ in range(20)]
-        done, waiting = await asyncio.wait(asking, timeout=1)
-        assert made.admission.held <= made.admission.budget
-        refused = [task.result() for task in done]
+        asking = []
+        for number in range(20):
+            asking.append(asyncio.create_task(client.post(CHAT, json=chat(MIB))))
+            for _ in range(500):
+                if len(engine.asked) > number or asking[-1].done():
+                    break
+                await asyncio.sleep(0.01)
+            assert made.admission.held <= made.admission.budget
+        refused = [task.result() for task in asking if task.done()]
         engine.hold.set()
-        served = [await task for task in waiting]
+        served = [await task for task in asking[: -len(refused)]]
         after = await client.post(CHAT, json=chat(MIB))
         metrics = (await client.get("/metrics")).text
     assert {r.status_code for r in served} == {200}

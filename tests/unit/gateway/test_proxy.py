@@ -142,37 +142,6 @@ async def test_more_requests_than_the_limit_are_turned_away(gateway: Any, engine
     assert made.admission.in_flight == 0
 
 
-async def test_a_client_that_leaves_a_stream_frees_its_place_and_stops_the_engine(
-    gateway: Any, engine: Any, configured: Any
-) -> None:
-    engine.answer, engine.word_seconds = "word " * 500, 0.01
-    made = gateway()
-    sent: list[dict[str, Any]] = []
-    gone = asyncio.Event()
-    request = [json.dumps(HELLO | {"stream": True}).encode()]
-
-    async def receive() -> dict[str, Any]:
-        if request:
-            return {"type": "http.request", "body": request.pop(), "more_body": False}
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-        if len(sent) > 3:
-            gone.set()
-
-    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "query_string": b"", "asgi": {}}
-    await asyncio.wait_for(made.app()(scope, receive, send), 5)  # type: ignore[arg-type]
-    assert made.admission.in_flight == 0
-    for _ in range(200):
-        if engine.hung_up:
-            break
-        await asyncio.sleep(0.01)
-    assert engine.hung_up == 1
-    await made.upstream.close()
-
-
 async def test_models_lists_the_served_one(gateway: Any, calling: Any) -> None:
     async with calling(gateway(maxModelLen=2048)) as client:
         listed = (await client.get("/v1/models")).json()

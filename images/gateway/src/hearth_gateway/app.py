@@ -23,7 +23,7 @@ from hearth_gateway import rag as answers
 from hearth_gateway.access import ANYONE, Caller, KeyStore
 from hearth_gateway.admission import Admission, Place, request_budget
 from hearth_gateway.config import Config, RagConfig
-from hearth_gateway.errors import ApiError, bad_request, engine_lost, timed_out
+from hearth_gateway.errors import ApiError, bad_request, engine_lost, gone, timed_out
 from hearth_gateway.metrics import Metrics
 from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model, for_engine, wants_rag
 from hearth_gateway.rag import Rag, Retrieved
@@ -38,7 +38,7 @@ PASSED_ON = ("content-type",)
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 EMBEDDINGS, TOKENIZE = "/v1/embeddings", "/tokenize"
 Work = Callable[[Request, "Call"], Awaitable[Response]]
-Handler = Callable[[Body, Request, "Call"], Awaitable[Response]]
+Handler = Callable[[Body, "Call"], Coroutine[Any, Any, Response]]
 
 
 class Call:
@@ -69,17 +69,22 @@ class Call:
 class WatchedStream(StreamingResponse):
     """A stream that tells of its end whichever way it comes: last byte, error, or a client that went away early."""
 
-    def __init__(self, inner: StreamingResponse, ended: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, inner: StreamingResponse, ended: Callable[[bool], Awaitable[None]]) -> None:
         super().__init__(inner.body_iterator, inner.status_code)
         self.raw_headers = inner.raw_headers
-        self._ended = ended
+        self._ended, self._complete = ended, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the stream."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await self._ended()
+            await self._ended(self._complete)
+
+    async def stream_response(self, send: Send) -> None:
+        """Sends headers and all parts."""
+        await super().stream_response(send)
+        self._complete = True
 
 
 class Gateway:
@@ -167,7 +172,7 @@ class Gateway:
             call.status = response.status_code
             if isinstance(response, StreamingResponse):
                 response.body_iterator = self._to_the_end(call, response.body_iterator)
-                return WatchedStream(response, lambda: self._ended(call, call.status))
+                return WatchedStream(response, lambda complete: self._ended(call, call.status if complete else 499))
             await self._ended(call, call.status)
             return response
 
@@ -179,7 +184,7 @@ class Gateway:
         async def work(request: Request, call: Call) -> Response:
             call.place = call.stack.enter_context(self.admission.slot())
             # No name for the body here: a handler that has written it for the engine holds it no longer.
-            return await handler(await self._body(request, call.place), request, call)
+            return await _unless_gone(request, handler(await self._body(request, call.place), call))
 
         return work
 
@@ -218,7 +223,7 @@ class Gateway:
         return JSONResponse({"object": "list", "data": [entry | more]})
 
     async def _body(self, request: Request, place: Place) -> Body:
-        """The request's JSON object, with the served model in it. Raises ApiError (400, 404, 408, 413, 429)."""
+        """The request's JSON object, with the served model in it. Raises ApiError (400, 404, 408, 413, 429, 499)."""
         body = await read_body(request, place)
         check_model(self.config, body)
         return body
@@ -226,11 +231,11 @@ class Gateway:
     def _forwarding(self, path: str, adapt: Callable[[Body], None]) -> Handler:
         """Passes a request on, with what the service sets in it."""
 
-        async def handler(body: Body, request: Request, call: Call) -> Response:
+        async def handler(body: Body, call: Call) -> Response:
             adapt(body)
             asked = call.asked(path, body)
             del body
-            return await self._proxied(asked, request, call)
+            return await self._proxied(asked, call)
 
         return handler
 
@@ -245,12 +250,12 @@ class Gateway:
         body.pop("hearth", None)
         apply_sampling(self.config.sampling, body)
 
-    async def _proxied(self, asked: EngineRequest, request: Request, call: Call) -> Response:
+    async def _proxied(self, asked: EngineRequest, call: Call) -> Response:
         """The engine's answer as it is: whole, or byte by byte as it comes."""
         if asked.stream:
             begun = await self._begun(asked, call)
             return StreamingResponse(begun.chunks(), begun.status_code, _passed_on(begun))
-        answer = await self._whole(asked, request, call)
+        answer = await self._whole(asked, call)
         return Response(answer.content, answer.status_code, _passed_on(answer))
 
     async def _begun(self, asked: EngineRequest, call: Call) -> Streamed:
@@ -258,12 +263,12 @@ class Gateway:
         self.metrics.first_byte.labels(call.route).observe(call.seconds)
         return begun
 
-    async def _whole(self, asked: EngineRequest, request: Request, call: Call) -> httpx.Response:
-        answer = await _unless_gone(request, self.upstream.whole(asked, call.place))
+    async def _whole(self, asked: EngineRequest, call: Call) -> httpx.Response:
+        answer = await self.upstream.whole(asked, call.place)
         self.metrics.first_byte.labels(call.route).observe(call.seconds)
         return answer
 
-    async def _rag_chat(self, body: Body, request: Request, call: Call) -> Response:
+    async def _rag_chat(self, body: Body, call: Call) -> Response:
         assert self.rag is not None
         wanted, found, model = wants_rag(body), None, str(body["model"])
         body.pop("hearth", None)
@@ -273,14 +278,14 @@ class Gateway:
         asked = call.asked(CHAT, body)
         del body
         if found is None:
-            return await self._proxied(asked, request, call)
+            return await self._proxied(asked, call)
         if found.abstain:
             return self._abstained(self.rag, found, model, asked)
         if asked.stream:
             begun = await self._begun(asked, call)
             chunks = self.rag.stream(found, begun.chunks()) if begun.status_code == 200 else begun.chunks()
             return StreamingResponse(chunks, begun.status_code, _passed_on(begun))
-        answer = await self._whole(asked, request, call)
+        answer = await self._whole(asked, call)
         if answer.status_code != 200:
             return Response(answer.content, answer.status_code, _passed_on(answer))
         return JSONResponse(_judged(self.rag, found, answer.json()))
@@ -311,15 +316,15 @@ def _milvus(config: RagConfig) -> Retriever:
     return MilvusRetriever(config)
 
 
-async def _unless_gone(request: Request, asked: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
     """The answer, given up as soon as its client hangs up: a GPU should not write for nobody."""
-    answering = asyncio.ensure_future(asked)
+    answering = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
         if answering.done():
             return answering.result()
-        raise ApiError(499, "invalid_request_error", "the client went away", code="client_closed_request")
+        raise gone()
     finally:
         for task in (answering, watching):
             task.cancel()

@@ -65,6 +65,11 @@ def engine_lost(message: str) -> ApiError:
     return ApiError(502, "server_error", message, code="upstream_lost")
 
 
+def gone() -> ApiError:
+    """The client hung up. Nobody reads it; it is what the metrics count (499, as nginx has it)."""
+    return ApiError(499, "invalid_request_error", "the client went away", code="client_closed_request")
+
+
 def timed_out(seconds: float) -> ApiError:
     """The request took longer than the service allows."""
     return ApiError(504, "server_error", f"the request took longer than {seconds:g} s", code="timeout")

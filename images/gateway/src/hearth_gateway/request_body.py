@@ -9,7 +9,7 @@ from typing import NoReturn
 from starlette.requests import ClientDisconnect, Request
 
 from hearth_gateway.admission import Place
-from hearth_gateway.errors import ApiError, bad_request, too_large
+from hearth_gateway.errors import ApiError, bad_request, gone, too_large
 from hearth_gateway.policy import Body
 
 BODY_LIMIT = 16 * 2**20
@@ -25,7 +25,7 @@ BRACKET_BYTES, COLON_BYTES, COMMA_BYTES = 192, 160, 128
 
 
 async def read_body(request: Request, place: Place) -> Body:
-    """The JSON object that a request holds. `place` holds what it may take. Raises ApiError (400, 408, 413, 429)."""
+    """The JSON object of a request. `place` holds what it may take. Raises ApiError (400, 408, 413, 429, 499)."""
     raw = await _received(request, place)
     place.hold(reading_bytes(raw))
     try:
@@ -59,7 +59,7 @@ async def _received(request: Request, place: Place) -> bytearray:
                 if len(raw) > expected:
                     _make_room(len(raw), place)
     except ClientDisconnect as error:
-        raise bad_request("the client went away while sending its request") from error
+        raise gone() from error
     except TimeoutError as error:
         raise ApiError(408, "invalid_request_error", f"the body did not come within {BODY_SECONDS:g} s") from error
     return raw
