@@ -185,11 +185,35 @@ async def test_a_request_that_makes_no_sense_is_told_so(
     assert engine.asked == []
 
 
-async def test_an_unknown_path_is_an_openai_error(gateway: Any, calling: Any) -> None:
+@pytest.mark.parametrize("name", ["court", "law/court"])
+async def test_a_model_is_looked_up_by_its_name(gateway: Any, calling: Any, name: str) -> None:
+    async with calling(gateway(servedName=name)) as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+        assert (await client.get(f"/v1/models/{name}")).json() == listed[0]
+        other = await client.get("/v1/models/gpt-4")
+    assert other.status_code == 404
+    assert other.json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions/"])
+async def test_an_unknown_path_is_an_openai_error(gateway: Any, calling: Any, path: str) -> None:
     async with calling(gateway()) as client:
-        response = await client.post("/v1/embeddings", json={})
+        response = await client.post(path, json={})
     assert response.status_code == 404
     assert "/v1/chat/completions" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"), [("GET", CHAT, "POST"), ("DELETE", CHAT, "POST"), ("POST", "/v1/models", "GET, HEAD")]
+)
+async def test_a_wrong_method_is_an_openai_error_that_names_the_right_one(
+    gateway: Any, calling: Any, method: str, path: str, allow: str
+) -> None:
+    async with calling(gateway()) as client:
+        response = await client.request(method, path)
+    assert response.status_code == 405
+    assert sorted(response.headers["allow"].split(", ")) == allow.split(", ")
+    assert method in response.json()["error"]["message"]
 
 
 async def test_an_embedder_serves_embeddings_only(gateway: Any, engine: Any, calling: Any) -> None:

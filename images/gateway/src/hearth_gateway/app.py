@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -35,6 +36,7 @@ from hearth_gateway.upstream import EngineRequest, Streamed, Upstream
 log = logging.getLogger("hearth.gateway")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 PASSED_ON = ("content-type",)
+MODELS = "/v1/models"
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 EMBEDDINGS, TOKENIZE = "/v1/embeddings", "/tokenize"
 Work = Callable[[Request, "Call"], Awaitable[Response]]
@@ -109,7 +111,9 @@ class Gateway:
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
-            Route("/v1/models", self._guarded("models", self._models)),
+            Route(MODELS, self._guarded("models", self._models)),
+            # A served name may hold slashes.
+            Route(f"{MODELS}/{{model:path}}", self._guarded("models", self._one_model)),
         ]
         if self.config.task == "Generate":
             completions = self._forwarding(COMPLETIONS, self._adapt_completion)
@@ -122,8 +126,11 @@ class Gateway:
             for route, path in (("embeddings", EMBEDDINGS), ("tokenize", TOKENIZE)):
                 asking = self._asking(self._forwarding(path, lambda _: None))
                 routes.append(Route(path, self._guarded(route, asking), methods=["POST"]))
-        handlers: dict[Any, Any] = {404: self._not_found, 405: self._not_found}
-        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+        handlers: dict[Any, Any] = {404: self._not_found, 405: self._wrong_method}
+        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+        # Behind a proxy that ends TLS a redirect would lead to plain http, where clients leave their key behind.
+        app.router.redirect_slashes = False
+        return app
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -147,8 +154,13 @@ class Gateway:
 
     async def _not_found(self, request: Request, _: Exception) -> Response:
         there = f"{CHAT}, {COMPLETIONS}" if self.config.task == "Generate" else EMBEDDINGS
-        message = f"{request.method} {request.url.path} is not served here; there are /v1/models, {there}"
+        message = f"{request.method} {request.url.path} is not served here; there are {MODELS}, {there}"
         return ApiError(404, "invalid_request_error", message, code="not_found").response({})
+
+    async def _wrong_method(self, request: Request, error: Exception) -> Response:
+        allow = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
+        message = f"{request.url.path} does not answer {request.method}: use {allow}"
+        return ApiError(405, "invalid_request_error", message, code="method_not_allowed").response({"allow": allow})
 
     def _guarded(self, route: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
         """The work behind key check and time limit; what it opened is closed with the last byte."""
@@ -218,9 +230,15 @@ class Gateway:
         await call.stack.aclose()
 
     async def _models(self, _: Request, __: Call) -> Response:
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def _one_model(self, request: Request, _: Call) -> Response:
+        check_model(self.config, {"model": request.path_params["model"]})
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict[str, Any]:
         entry = {"id": self.config.served_name, "object": "model", "created": 0, "owned_by": "hearth"}
-        more = {"max_model_len": self.config.max_model_len} if self.config.max_model_len else {}
-        return JSONResponse({"object": "list", "data": [entry | more]})
+        return entry | ({"max_model_len": self.config.max_model_len} if self.config.max_model_len else {})
 
     async def _body(self, request: Request, place: Place) -> Body:
         """The request's JSON object, with the served model in it. Raises ApiError (400, 404, 408, 413, 429, 499)."""
