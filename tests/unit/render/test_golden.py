@@ -121,6 +121,7 @@ def test_objects_are_rendered_as_reviewed(build: Any) -> None:
     [
         {"replicas": 5},
         {"gateway": {"replicas": 3}},
+        {"gateway": {"requestTimeout": "2m"}},
         {"sampling": {"temperature": "0.5"}},
         {"prompt": {"system": "x"}},
         {"rag": {"indexRef": {"name": "handbook"}}},

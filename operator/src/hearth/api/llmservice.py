@@ -145,7 +145,8 @@ class Rollout(ApiModel):
     """How a new revision takes over: one new pod answers first, then an old one drains."""
 
     drain_deadline: Duration | None = None
-    """How long a stopping engine pod may take to finish the requests it has. Unset: 5m."""
+    """How long a stopping engine or gateway pod may take to finish the requests it has. Unset: as long as a request may
+    take, gateway.requestTimeout, at least 10m. A shorter one ends pods sooner and cuts what takes longer."""
     revision_history_limit: Annotated[int, Field(ge=0, le=20)] | None = None
     """Old revisions kept for `kubectl rollout undo`. Unset: 3."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from hearth.api.base import Json, decimal, quantity, seconds
+from hearth.api.base import Json, decimal, quantity
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.rag import Rag
 from hearth.api.sampling import Sampling
@@ -13,15 +13,15 @@ from hearth.render.labels import owner_labels, pod_labels, selector
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
 from hearth.render.podoverrides import let_in, with_resources
+from hearth.render.request_time import drain_seconds, request_seconds
 from hearth.render.sources import TOKEN_KEY
-from hearth.render.vllm import PORT, TEMPLATE_HASH, drain_seconds, engine_name
+from hearth.render.vllm import PORT, TEMPLATE_HASH, engine_name
 
 KEYS_PATH = "/etc/hearth-keys"
 MILVUS_PATH = "/etc/hearth-milvus"
 EMBEDDER_PATH = "/etc/hearth-embedder"
 MAX_QUEUED = 256
 MEMORY_LIMIT = "512Mi"
-REQUEST_TIMEOUT = 600
 SETTLE_SECONDS = 8
 
 
@@ -94,9 +94,6 @@ def gateway_config(
     """What the gateway reads at HEARTH_CONFIG (images/gateway documents the format)."""
     metadata = owner["metadata"]
     queued = spec.engine.max_queued if spec.engine and spec.engine.max_queued is not None else MAX_QUEUED
-    timeout = (
-        seconds(spec.gateway.request_timeout) if spec.gateway and spec.gateway.request_timeout else REQUEST_TIMEOUT
-    )
     config: Json = {
         "service": f"{metadata['namespace']}/{metadata['name']}",
         "task": spec.task,
@@ -105,9 +102,9 @@ def gateway_config(
         "maxModelLen": max_model_len,
         "maxInFlight": max_concurrency + queued,
         "memoryBytes": memory_bytes(spec),
-        "requestTimeoutSeconds": timeout,
+        "requestTimeoutSeconds": request_seconds(spec),
         "settleSeconds": SETTLE_SECONDS,
-        "drainSeconds": drain_seconds(spec.rollout),
+        "drainSeconds": drain_seconds(spec),
     }
     if spec.access and spec.access.api_keys_secret_ref:
         config["keysDirectory"] = KEYS_PATH
@@ -230,7 +227,7 @@ def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json
         labels=pod_labels(owner, "gateway"),
         containers=[container],
         volumes=volumes,
-        grace_seconds=SETTLE_SECONDS + drain_seconds(spec.rollout) + 15,
+        grace_seconds=SETTLE_SECONDS + drain_seconds(spec) + 15,
     )
     return let_in(template, spec.scheduling, spec.pod_overrides)
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hearth.api.base import GROUP, Json, quantity, seconds
-from hearth.api.llmservice import Engine, LLMServiceSpec, Rollout
+from hearth.api.base import GROUP, Json, quantity
+from hearth.api.llmservice import Engine, LLMServiceSpec
 from hearth.api.shapes import Accelerator
 from hearth.render.gpu import with_gpus
 from hearth.render.inspection import MODEL_PATH, SCRIPTS_PATH, scripts_volume
@@ -15,6 +15,7 @@ from hearth.render.labels import owner_labels, pod_labels, selector
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
 from hearth.render.podoverrides import with_overrides, with_resources, with_scheduling
+from hearth.render.request_time import drain_seconds
 from hearth.render.scripts import script
 from hearth.render.sources import hub_repository, hub_token_env, mount
 
@@ -25,7 +26,6 @@ GIB, MIB = 2**30, 2**20
 SETTLE_SECONDS = 8
 """Time for every node's proxy to learn that a pod is ending, before it may count itself idle."""
 
-DRAIN_SECONDS = 300
 SHARED_MEMORY = "1Gi"
 CPU_REQUEST = "250m"
 """A share, not a limit: an engine takes what is idle. More would keep a surge pod off a small node."""
@@ -67,11 +67,6 @@ def engine_name(owner: str) -> str:
 def startup_seconds(weight_bytes: int) -> int:
     """How long a pod may take until its first answer: ten minutes, and the weights from a slow disk."""
     return 600 + math.ceil(weight_bytes / LOAD_BYTES_PER_SECOND)
-
-
-def drain_seconds(rollout: Rollout | None) -> int:
-    """How long a stopping pod may take to finish its requests."""
-    return seconds(rollout.drain_deadline) if rollout and rollout.drain_deadline else DRAIN_SECONDS
 
 
 def engine_config_map(owner: Json) -> Json:
@@ -171,7 +166,7 @@ def _health() -> Json:
 
 
 def _engine_container(spec: LLMServiceSpec, choice: EngineChoice, mounts: list[Json]) -> Json:
-    drain = ["python3", f"{SCRIPTS_PATH}/drain.py", str(SETTLE_SECONDS), str(drain_seconds(spec.rollout))]
+    drain = ["python3", f"{SCRIPTS_PATH}/drain.py", str(SETTLE_SECONDS), str(drain_seconds(spec))]
     container: Json = {
         "name": "engine",
         "image": choice.image,
@@ -212,7 +207,7 @@ def engine_template(owner: Json, spec: LLMServiceSpec, choice: EngineChoice) -> 
             scripts_volume(engine_name(owner["metadata"]["name"])),
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY}},
         ],
-        grace_seconds=SETTLE_SECONDS + drain_seconds(spec.rollout) + 15,
+        grace_seconds=SETTLE_SECONDS + drain_seconds(spec) + 15,
     )
     template = with_gpus(with_scheduling(template, spec.scheduling), choice.accelerator, "engine")
     return with_overrides(template, spec.pod_overrides, "engine")
