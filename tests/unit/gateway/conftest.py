@@ -44,6 +44,8 @@ class FakeEngine:
     hold: asyncio.Event | None = None
     names: tuple[str, ...] = ("court", "court@0123456789ab")
     """What it serves its model as. Like vLLM it answers a request that names no model, under the first."""
+    counts: Callable[[str], int] | None = None
+    """Its tokenizer; without one it has no /tokenize."""
     garbage: bool = False
     """Whether streams hold something that is no JSON."""
 
@@ -61,7 +63,7 @@ class FakeEngine:
                 await asyncio.sleep(float(seconds or 0))
                 if fault == "drop":
                     break
-                await self._respond(writer, body, fault)
+                await self._respond(writer, path, body, fault)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.hung_up += 1
         finally:
@@ -82,14 +84,18 @@ class FakeEngine:
             task.cancel()
         return self.hold.is_set()
 
-    async def _respond(self, writer: asyncio.StreamWriter, body: dict[str, Any], fault: str) -> None:
+    async def _respond(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any], fault: str) -> None:
         if body.get("model", self.names[0]) not in self.names:
             fault = "unknown"
         elif body.get("stream"):
             await self._stream(writer, body, fault)
             return
+        if path == "/tokenize" and self.counts is None:
+            fault = "unknown"
         choice = {"index": 0, "message": {"role": "assistant", "content": self.answer}, "finish_reason": "stop"}
         answer = {"id": "x", "object": "chat.completion", "model": self.names[0], "choices": [choice], "usage": {}}
+        if path == "/tokenize" and self.counts is not None:
+            answer = {"count": self.counts(body["prompt"]), "max_model_len": 2048, "tokens": []}
         status = {"refuse": "400 Bad Request", "unknown": "404 Not Found"}.get(fault, "200 OK")
         payload = json.dumps(answer if status == "200 OK" else {"error": {"message": "no"}}).encode()
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"

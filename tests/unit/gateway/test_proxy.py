@@ -226,6 +226,7 @@ async def test_tokens_of_an_embedder_with_keys_can_be_counted_by_those_who_have_
     gateway: Any, engine: Any, calling: Any, keys: Path
 ) -> None:
     body = {"prompt": "x", "add_special_tokens": False}
+    engine.counts = len
     async with calling(gateway(task="Embed", keysDirectory=str(keys))) as client:
         assert (await client.post("/tokenize", json=body)).status_code == 401
         known = {"authorization": "Bearer plain-key"}

@@ -10,8 +10,9 @@ from hearth_gateway.passages import (
     Passage,
     cited,
     declines,
+    numbered,
     question_with_passages,
-    within_budget,
+    within,
     without_citations,
 )
 from hearth_gateway.retrieval import Found, fuse, similarity
@@ -245,12 +246,64 @@ async def test_a_stream_that_cannot_be_read_ends_with_an_error_event(gateway: An
     assert made.admission.in_flight == 0
 
 
-def test_passages_stay_within_their_budget() -> None:
+def small_vocabulary(text: str) -> int:
+    """Four letters of English are a token, and a Chinese character is two, as in SmolLM2's tokenizer."""
+    return sum(1 if c.isascii() else 8 for c in text) // 4
+
+
+def shown(engine: Any) -> str:
+    """The passages that the model saw."""
+    text: str = engine.asked[-1].body["messages"][-1]["content"]
+    return text.removeprefix("Passages:\n").partition("\n\nQuestion:")[0]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [("漢" * 900,), ("漢" * 100, "word " * 400, "漢" * 100), ("word " * 400, "漢" * 400)],
+    ids=["Chinese", "mixed", "Chinese at the end"],
+)
+async def test_passages_fit_the_room_they_have_in_the_engines_own_tokens(
+    gateway: Any, engine: Any, calling: Any, texts: tuple[str, ...]
+) -> None:
+    engine.counts = small_vocabulary
+    index = FakeIndex(Found([passage(n, text=text) for n, text in enumerate(texts, start=1)], 0.5))
+    async with calling(gateway(index, rag=RAG | {"maxContextTokens": 600})) as client:
+        await client.post(CHAT, json=ask("Q?"))
+    assert 200 < small_vocabulary(shown(engine)) <= 600
+
+
+async def test_no_passage_is_left_out_that_fits(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.counts = small_vocabulary
+    found = [passage(n, text="word " * 80) for n in (1, 2)]
+    async with calling(gateway(FakeIndex(Found(found, 0.5)), rag=RAG | {"maxContextTokens": 220})) as client:
+        await client.post(CHAT, json=ask("Q?"))
+    assert shown(engine) == numbered(found)
+
+
+async def test_passages_that_surely_fit_are_not_counted(gateway: Any, engine: Any, calling: Any) -> None:
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        await client.post(CHAT, json=ask("Q?"))
+    assert [a.path for a in engine.asked] == [CHAT]
+
+
+async def test_where_the_engine_does_not_count_an_estimate_does(gateway: Any, engine: Any, calling: Any) -> None:
+    index = FakeIndex(Found([passage(1, text="漢" * 900)], 0.5))
+    async with calling(gateway(index, rag=RAG | {"maxContextTokens": 300})) as client:
+        assert (await client.post(CHAT, json=ask("Q?"))).status_code == 200
+    assert 250 < shown(engine).count("漢") <= 300
+
+
+def test_the_first_passage_is_cut_rather_than_left_out() -> None:
     long = [passage(n, text="x" * 300) for n in (1, 2, 3)]
-    assert within_budget(long, 1000) == long
-    assert [p.id for p in within_budget(long, 230)] == ["id1", "id2"]
-    (cut,) = within_budget(long, 50)
+    assert within(long, 1000) == long
+    assert [p.id for p in within(long, 700)] == ["id1", "id2"]
+    (cut,) = within(long, 150)
     assert 0 < len(cut.text) < 150
+
+
+def test_a_passage_may_hold_the_places_of_a_template() -> None:
+    text = question_with_passages("Q?", [passage(1, text="Write {question} here.")])
+    assert text == "Passages:\n[1] Title 1 > Part 1\nWrite {question} here.\n\nQuestion: Q?"
 
 
 def test_a_template_of_the_user_is_filled() -> None:

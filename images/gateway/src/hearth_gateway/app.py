@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -292,7 +293,7 @@ class Gateway:
         body.pop("hearth", None)
         self._adapt_chat(body)
         if wanted:
-            body, found = await self.rag.prepare(body)
+            body, found = await self.rag.prepare(body, partial(self.upstream.tokens, call.id))
         asked = call.asked(CHAT, body)
         del body
         if found is None:

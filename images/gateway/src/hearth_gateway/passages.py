@@ -14,9 +14,8 @@ SYSTEM = (
 )
 TEMPLATE = "{passages}\n\nQuestion: {question}"
 DECLINE = "not in the documents"
-CHARACTERS_PER_TOKEN = 3
-"""Fewer than English text has (about four), so that a budget in tokens is kept without a tokenizer."""
-
+BETWEEN = "\n\n"
+_PLACES = re.compile(r"\{passages\}|\{question\}")
 _CITATION = re.compile(r"\[(\d{1,3})\]")
 
 
@@ -33,12 +32,12 @@ class Passage:
     similarity: float | None = None
 
 
-def within_budget(passages: Sequence[Passage], tokens: int) -> list[Passage]:
+def within(passages: Sequence[Passage], characters: int) -> list[Passage]:
     """The first passages that fit; the first is cut rather than left out."""
-    room = tokens * CHARACTERS_PER_TOKEN
+    room = characters
     kept: list[Passage] = []
     for passage in passages:
-        size = len(_head(passage, len(kept) + 1)) + len(passage.text) + 2
+        size = len(_numbered(passage, len(kept) + 1)) + len(BETWEEN)
         if size > room:
             if not kept:
                 kept.append(replace(passage, text=passage.text[: max(0, room - (size - len(passage.text)))]))
@@ -48,11 +47,19 @@ def within_budget(passages: Sequence[Passage], tokens: int) -> list[Passage]:
     return kept
 
 
+def numbered(passages: Sequence[Passage]) -> str:
+    """The passages as the model reads them."""
+    return BETWEEN.join(_numbered(p, n) for n, p in enumerate(passages, start=1))
+
+
 def question_with_passages(question: str, passages: Sequence[Passage], template: str | None = None) -> str:
     """The user message."""
-    numbered = "\n\n".join(f"{_head(p, n)}\n{p.text}" for n, p in enumerate(passages, start=1))
-    text = (template or TEMPLATE).replace("{passages}", f"Passages:\n{numbered}")
-    return text.replace("{question}", question)
+    filled = {"{passages}": f"Passages:\n{numbered(passages)}", "{question}": question}
+    return _PLACES.sub(lambda place: filled[place[0]], template or TEMPLATE)
+
+
+def _numbered(passage: Passage, number: int) -> str:
+    return f"{_head(passage, number)}\n{passage.text}"
 
 
 def _head(passage: Passage, number: int) -> str:

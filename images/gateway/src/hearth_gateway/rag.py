@@ -10,6 +10,7 @@ from typing import Any
 
 from hearth_gateway import sse
 from hearth_gateway.config import RagConfig
+from hearth_gateway.context_budget import Counter, fitting
 from hearth_gateway.errors import bad_request
 from hearth_gateway.metrics import Metrics
 from hearth_gateway.passages import (
@@ -18,7 +19,6 @@ from hearth_gateway.passages import (
     cited,
     declines,
     question_with_passages,
-    within_budget,
     without_citations,
 )
 from hearth_gateway.policy import Body, check_messages
@@ -47,8 +47,11 @@ class Rag:
         """Closes what is open."""
         await self._retriever.close()
 
-    async def prepare(self, body: Body) -> tuple[Body, Retrieved]:
-        """The chat with passages in it, found for its last user message. Raises ApiError (400, 503)."""
+    async def prepare(self, body: Body, count: Counter) -> tuple[Body, Retrieved]:
+        """The chat with passages in it, found for its last user message. Raises ApiError (400, 503).
+
+        `count` counts tokens as the model reads them.
+        """
         messages = check_messages(body)
         if body.get("n") not in (None, 1):
             raise bad_request("n must be 1: answers from documents are given one at a time", param="n")
@@ -62,7 +65,7 @@ class Rag:
         found = await self._retriever.find(question)
         seconds = time.monotonic() - begun
         self._metrics.retrieval.observe(seconds)
-        passages = within_budget(found.passages, self.config.max_context_tokens)
+        passages = await fitting(found.passages, self.config.max_context_tokens, count)
         asked = question_with_passages(question, passages, self.config.prompt_template)
         rewritten = body | {"messages": _rewritten(messages, last, asked)}
         abstain = self._abstains(found.best_similarity)

@@ -21,6 +21,7 @@ import httpx
 from hearth_gateway.admission import Place
 from hearth_gateway.errors import ApiError, engine_lost, timed_out, unavailable
 from hearth_gateway.metrics import Metrics
+from hearth_gateway.request_body import written
 
 PATIENCE_SECONDS = 15.0
 """How long an engine that cannot be reached is waited for: longer than a proxy needs to learn of a pod's end."""
@@ -79,8 +80,20 @@ class Upstream:
         """Closes what is open."""
         await self._client.aclose()
 
-    async def whole(self, asked: EngineRequest, place: Place) -> httpx.Response:
-        """The complete answer, which `place` holds with the request. Raises ApiError (429, 502, 503, 504)."""
+    async def tokens(self, request_id: str, text: str) -> int | None:
+        """How many tokens the model makes of a text; None where the engine has no such route."""
+        payload = written({"prompt": text, "add_special_tokens": False})
+        answer = await self.whole(EngineRequest("/tokenize", payload, stream=False, id=request_id), None)
+        if answer.status_code != httpx.codes.OK:
+            return None
+        counted = answer.json().get("count")
+        return counted if isinstance(counted, int) else None
+
+    async def whole(self, asked: EngineRequest, place: Place | None) -> httpx.Response:
+        """The complete answer. Raises ApiError (429, 502, 503, 504).
+
+        `place` holds it with the request; without one it is not counted.
+        """
         return await self._until_answered(partial(self._complete, asked, place))
 
     @asynccontextmanager
@@ -115,7 +128,7 @@ class Upstream:
             await asyncio.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
             attempt += 1
 
-    async def _complete(self, asked: EngineRequest, place: Place) -> httpx.Response:
+    async def _complete(self, asked: EngineRequest, place: Place | None) -> httpx.Response:
         async with aclosing(await self._send(asked)) as response:
             content = b"".join([chunk async for chunk in _held(response, place, len(asked.payload))])
         kind = response.headers.get("content-type", "application/json")
@@ -144,10 +157,11 @@ class Upstream:
         return unavailable(f"the engine does not answer ({type(error).__name__}); it may be starting: try again")
 
 
-async def _held(response: httpx.Response, place: Place, beside: int) -> AsyncIterator[bytes]:
+async def _held(response: httpx.Response, place: Place | None, beside: int) -> AsyncIterator[bytes]:
     """The answer's parts, counted twice: they are put together, and sent from a buffer."""
     size = 0
     async for chunk in response.aiter_raw():
         size += len(chunk)
-        place.hold(beside + 2 * size)
+        if place is not None:
+            place.hold(beside + 2 * size)
         yield chunk
