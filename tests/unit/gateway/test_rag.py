@@ -13,7 +13,7 @@ from hearth_gateway.passages import (
     numbered,
     question_with_passages,
     within,
-    without_citations,
+    without_invented,
 )
 from hearth_gateway.retrieval import Found, fuse, similarity
 
@@ -326,12 +326,61 @@ def test_cited_numbers(answer: str, real: list[int], invented: list[int]) -> Non
 
 
 def test_invented_citations_are_removed_with_their_space() -> None:
-    assert without_citations("so it is [9]. And [1].", [9]) == "so it is. And [1]."
+    assert without_invented("so it is [9]. And [1].", 3) == "so it is. And [1]."
 
 
-def test_declining_is_recognised_however_it_is_written() -> None:
-    assert declines("  NOT in the documents. ")
-    assert not declines("It is in the documents of 2019 [1]")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "not in the documents",
+        "  NOT in the\n documents. ",
+        '"Not in the documents."',
+        "Sorry, not in the documents.",
+        "I'm sorry, but this is not in the documents.",
+        "I’m afraid that is not in the documents!",
+        "Unfortunately, the answer is not in the documents.",
+        "The information is not in the documents.",
+    ],
+)
+def test_declining_is_recognised_however_it_is_written(answer: str) -> None:
+    assert declines(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "It costs 12 EUR [1]. Who pays is not in the documents.",
+        "It costs 12 EUR, and who pays is not in the documents.",
+        "Not in the documents of 2019, but in those of 2020 [1].",
+        "Not in the documents [1].",
+        "It is in the documents of 2019 [1]",
+        "",
+    ],
+)
+def test_what_says_more_is_an_answer(answer: str) -> None:
+    assert not declines(answer)
+
+
+async def test_an_answer_to_a_part_of_the_question_is_given_out_with_its_citations(
+    gateway: Any, engine: Any, calling: Any
+) -> None:
+    engine.answer = "It costs 12 EUR [1]. Who pays is not in the documents."
+    async with calling(gateway(FakeIndex(), rag=RAG | {"abstainMessage": "Not there."})) as client:
+        answer = (await client.post(CHAT, json=ask("Q?"))).json()
+    assert answer["choices"][0]["message"]["content"] == engine.answer
+    assert answer["hearth"]["abstained"] is False
+    assert [c["number"] for c in answer["hearth"]["citations"]] == [1]
+
+
+async def test_a_model_that_declines_with_an_invented_citation_declines(
+    gateway: Any, engine: Any, calling: Any
+) -> None:
+    engine.answer = "Not in the documents [7]."
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        answer = (await client.post(CHAT, json=ask("Q?"))).json()
+    assert answer["choices"][0]["message"]["content"] == "Not in the documents."
+    assert answer["hearth"]["abstained"] is True
+    assert answer["hearth"]["unknownCitations"] == [7]
 
 
 def test_fusion_prefers_what_both_rankings_hold() -> None:

@@ -16,7 +16,10 @@ TEMPLATE = "{passages}\n\nQuestion: {question}"
 DECLINE = "not in the documents"
 BETWEEN = "\n\n"
 _PLACES = re.compile(r"\{passages\}|\{question\}")
-_CITATION = re.compile(r"\[(\d{1,3})\]")
+_CITED = re.compile(r" ?\[(\d{1,3})\]")
+_ASIDE = r"(?:(?:i'm|i am) )?(?:sorry|afraid)|unfortunately"
+_SUBJECT = r"(?:the|this|that) (?:answer|information)|this|that|it"
+_DECLINED = re.compile(rf"\W*(?:(?:{_ASIDE})\W+(?:but )?)?(?:(?:{_SUBJECT})(?: is|'s) )?{DECLINE}\W*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +74,18 @@ def _head(passage: Passage, number: int) -> str:
 
 def cited(answer: str, count: int) -> tuple[list[int], list[int]]:
     """The numbers that an answer cites, each once and in order: those of real passages, and those of none."""
-    numbers = list(dict.fromkeys(int(n) for n in _CITATION.findall(answer)))
+    numbers = list(dict.fromkeys(int(n) for n in _CITED.findall(answer)))
     return [n for n in numbers if 1 <= n <= count], [n for n in numbers if not 1 <= n <= count]
 
 
-def without_citations(answer: str, numbers: Sequence[int]) -> str:
+def without_invented(answer: str, count: int) -> str:
     """The answer without the citations of passages that do not exist."""
-    for number in numbers:
-        answer = answer.replace(f" [{number}]", "").replace(f"[{number}]", "")
-    return answer
+    return _CITED.sub(lambda found: found[0] if 1 <= int(found[1]) <= count else "", answer)
 
 
 def declines(answer: str) -> bool:
-    """Whether the model says that the passages do not hold the answer."""
-    return DECLINE in " ".join(answer.lower().split())
+    """Whether all that the model says is that the passages do not hold the answer.
+
+    An answer to one part of a question that declines another is an answer, and so is whatever cites a passage.
+    """
+    return _DECLINED.fullmatch(" ".join(answer.lower().replace("’", "'").split())) is not None

@@ -19,7 +19,7 @@ from hearth_gateway.passages import (
     cited,
     declines,
     question_with_passages,
-    without_citations,
+    without_invented,
 )
 from hearth_gateway.policy import Body, check_messages
 from hearth_gateway.retrieval import Retriever
@@ -78,11 +78,13 @@ class Rag:
 
     def judge(self, found: Retrieved, answer: str) -> tuple[str, dict[str, Any]]:
         """The answer as it is given out, and the `hearth` part of the response: citations, abstention, retrieval."""
-        if declines(answer):
-            self._metrics.abstained.labels("model").inc()
-            return self.config.abstain_message or answer, self._report(found, [], [], abstained=True)
         real, invented = cited(answer, len(found.passages))
-        return without_citations(answer, invented), self._report(found, real, invented, abstained=False)
+        given = without_invented(answer, len(found.passages))
+        abstained = declines(given)
+        if abstained:
+            self._metrics.abstained.labels("model").inc()
+            given = self.config.abstain_message or given
+        return given, self._report(found, real, invented, abstained=abstained)
 
     def abstained(self, found: Retrieved) -> tuple[str, dict[str, Any]]:
         """What is said when no passage is near enough."""
