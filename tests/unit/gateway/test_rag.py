@@ -126,6 +126,39 @@ async def test_a_stream_carries_citations_in_its_last_chunk(gateway: Any, engine
     assert stream.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize(
+    ("written", "said", "abstained", "unknown"),
+    [
+        ("25 days [1] [7] a year [0]", "25 days [1] a year", False, [7, 0]),
+        ("Not in the documents.", "Not there.", True, None),
+        ("It costs 12 EUR [1]. Who pays is not in the documents.", None, False, None),
+    ],
+)
+async def test_a_stream_says_what_a_whole_answer_says(
+    gateway: Any, engine: Any, calling: Any, written: str, said: str | None, abstained: bool, unknown: list[int] | None
+) -> None:
+    engine.answer = written
+    async with calling(gateway(FakeIndex(), rag=RAG | {"abstainMessage": "Not there."})) as client:
+        whole = (await client.post(CHAT, json=ask("Q?"))).json()
+        stream = (await client.post(CHAT, json=ask("Q?", stream=True))).text
+    events = [json.loads(e[6:]) for e in stream.split("\n\n") if e.startswith("data: {")]
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == (said or written)
+    assert whole["choices"][0]["message"]["content"] == (said or written)
+    for report in (whole["hearth"], events[-1]["hearth"]):
+        assert report["abstained"] is abstained
+        assert report.get("unknownCitations") == unknown
+
+
+async def test_an_abstention_that_no_model_wrote_tells_its_usage_where_asked_to(
+    gateway: Any, engine: Any, calling: Any
+) -> None:
+    body = ask("Q?", stream=True, stream_options={"include_usage": True})
+    async with calling(gateway(FakeIndex(Found([], None)), rag=RAG)) as client:
+        stream = (await client.post(CHAT, json=body)).text
+    last = json.loads(stream.split("\n\n")[-3].removeprefix("data: "))
+    assert (last["choices"], last["usage"]["total_tokens"]) == ([], 0)
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_nothing_near_enough_is_said_without_asking_the_model(
     gateway: Any, engine: Any, calling: Any, streamed: bool

@@ -289,17 +289,17 @@ class Gateway:
 
     async def _rag_chat(self, body: Body, call: Call) -> Response:
         assert self.rag is not None
-        wanted, found, model = wants_rag(body), None, str(body["model"])
+        wanted, found = wants_rag(body), None
         body.pop("hearth", None)
         self._adapt_chat(body)
         if wanted:
             body, found = await self.rag.prepare(body, partial(self.upstream.tokens, call.id))
+            if found.abstain:
+                return self._abstained(self.rag, found, body, call)
         asked = call.asked(CHAT, body)
         del body
         if found is None:
             return await self._proxied(asked, call)
-        if found.abstain:
-            return self._abstained(self.rag, found, model, asked)
         if asked.stream:
             begun = await self._begun(asked, call)
             chunks = self.rag.stream(found, begun.chunks()) if begun.status_code == 200 else begun.chunks()
@@ -309,13 +309,14 @@ class Gateway:
             return Response(answer.content, answer.status_code, _passed_on(answer))
         return JSONResponse(_judged(self.rag, found, answer.json()))
 
-    def _abstained(self, rag: Rag, found: Retrieved, model: str, asked: EngineRequest) -> Response:
+    def _abstained(self, rag: Rag, found: Retrieved, body: Body, call: Call) -> Response:
         text, report = rag.abstained(found)
-        if not asked.stream:
-            return JSONResponse(answers.completion(model, asked.id, text, report))
+        if not body.get("stream"):
+            return JSONResponse(answers.completion(body, call.id, text, report))
+        events = answers.completion_chunks(body, call.id, text, report)
 
         async def chunks() -> AsyncIterator[bytes]:
-            for chunk in answers.completion_chunks(model, asked.id, text, report):
+            for chunk in events:
                 yield chunk
 
         return StreamingResponse(chunks(), 200, media_type="text/event-stream")

@@ -17,6 +17,7 @@ DECLINE = "not in the documents"
 BETWEEN = "\n\n"
 _PLACES = re.compile(r"\{passages\}|\{question\}")
 _CITED = re.compile(r" ?\[(\d{1,3})\]")
+_NO_WORDS = re.compile(r"[\W\d]*")
 _ASIDE = r"(?:(?:i'm|i am) )?(?:sorry|afraid)|unfortunately"
 _SUBJECT = r"(?:the|this|that) (?:answer|information)|this|that|it"
 _DECLINED = re.compile(rf"\W*(?:(?:{_ASIDE})\W+(?:but )?)?(?:(?:{_SUBJECT})(?: is|'s) )?{DECLINE}\W*")
@@ -89,3 +90,11 @@ def declines(answer: str) -> bool:
     An answer to one part of a question that declines another is an answer, and so is whatever cites a passage.
     """
     return _DECLINED.fullmatch(" ".join(answer.lower().replace("’", "'").split())) is not None
+
+
+def begins_to_decline(answer: str) -> bool:
+    """Whether an answer that begins like this may be the decline that a model is told to say, word for word."""
+    said = " ".join(answer.lower().split())
+    return DECLINE.startswith(said) or (
+        said.startswith(DECLINE) and _NO_WORDS.fullmatch(said, len(DECLINE)) is not None
+    )

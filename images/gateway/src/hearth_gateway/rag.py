@@ -23,8 +23,10 @@ from hearth_gateway.passages import (
 )
 from hearth_gateway.policy import Body, check_messages
 from hearth_gateway.retrieval import Retriever
+from hearth_gateway.streamed_answer import StreamedAnswer
 
 ABSTAIN = "The documents do not hold the answer."
+NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,46 +110,56 @@ class Rag:
         return report
 
     async def stream(self, found: Retrieved, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The engine's stream, with the `hearth` part in the chunk that ends the answer."""
-        answer = ""
+        """The engine's stream without invented citations, with the `hearth` part in the chunk that ends the answer."""
+        answer, streamed = "", StreamedAnswer(len(found.passages), self.config.abstain_message)
         async for data in sse.events(chunks):
             if data == "[DONE]":
                 yield sse.DONE
                 continue
             chunk = json.loads(data)
             for choice in chunk.get("choices", []):
-                answer += (choice.get("delta") or {}).get("content") or ""
+                delta = choice.get("delta") or {}
+                text = delta.get("content") or ""
+                answer += text
+                given = streamed.add(text)
                 if choice.get("finish_reason") is not None:
+                    given += streamed.end()
                     chunk["hearth"] = self.judge(found, answer)[1]
+                if text or given:
+                    choice["delta"] = delta | {"content": given}
             yield sse.event(chunk)
 
 
-def completion(model: str, request_id: str, answer: str, report: dict[str, Any]) -> dict[str, Any]:
+def completion(body: Body, request_id: str, answer: str, report: dict[str, Any]) -> dict[str, Any]:
     """A chat completion that no model wrote."""
     return {
         "id": f"chatcmpl-{request_id}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": model,
+        "model": body["model"],
         "choices": [
             {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop", "logprobs": None}
         ],
-        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "usage": NOTHING_USED,
         "hearth": report,
     }
 
 
-def completion_chunks(model: str, request_id: str, answer: str, report: dict[str, Any]) -> list[bytes]:
+def completion_chunks(body: Body, request_id: str, answer: str, report: dict[str, Any]) -> list[bytes]:
     """The same as a stream."""
     head = {
         "id": f"chatcmpl-{request_id}",
         "object": "chat.completion.chunk",
         "created": int(time.time()),
-        "model": model,
+        "model": body["model"],
     }
     said = {"index": 0, "delta": {"role": "assistant", "content": answer}, "finish_reason": None}
     end = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    return [sse.event(head | {"choices": [said]}), sse.event(head | {"choices": [end], "hearth": report}), sse.DONE]
+    events = [head | {"choices": [said]}, head | {"choices": [end], "hearth": report}]
+    options = body.get("stream_options")
+    if isinstance(options, dict) and options.get("include_usage"):
+        events.append(head | {"choices": [], "usage": NOTHING_USED})
+    return [*map(sse.event, events), sse.DONE]
 
 
 def _where(number: int, passage: Passage) -> dict[str, Any]:
