@@ -24,7 +24,7 @@ class Caller:
         self._request = [json.dumps(body).encode()]
         self._gone = asyncio.Event()
         self.sent: list[dict[str, Any]] = []
-        self.leave_after = 1 << 30
+        self.leave_after = self.stall_after = 1 << 30
 
     def leave(self) -> None:
         self._gone.set()
@@ -39,6 +39,8 @@ class Caller:
         self.sent.append(message)
         if len(self.sent) >= self.leave_after:
             self.leave()
+        if len(self.sent) >= self.stall_after:
+            await asyncio.sleep(60)
 
     def ask(self, made: Any) -> asyncio.Task[None]:
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "query_string": b"", "asgi": {}}
@@ -76,6 +78,14 @@ async def test_in_the_middle_of_a_stream(gateway: Any, engine: Any) -> None:
     engine.answer, engine.word_seconds = "word " * 500, 0.01
     made, caller = gateway(), Caller(HELLO | {"stream": True})
     caller.leave_after = 4
+    await gone_without_a_trace(made, caller.ask(made))
+    await until(lambda: engine.hung_up)
+
+
+async def test_one_that_stops_reading_keeps_its_place_until_its_time_is_up(gateway: Any, engine: Any) -> None:
+    engine.answer, engine.word_seconds = "word " * 500, 0.01
+    made, caller = gateway(requestTimeoutSeconds=0.5), Caller(HELLO | {"stream": True})
+    caller.stall_after = 4
     await gone_without_a_trace(made, caller.ask(made))
     await until(lambda: engine.hung_up)
 
