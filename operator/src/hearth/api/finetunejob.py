@@ -100,7 +100,7 @@ class Training(ApiModel):
     warmup_ratio: Decimal | None = None
     """Fraction of the steps over which the rate rises. Unset: "0.03"."""
     global_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Rows per optimizer step. Unset: 16."""
+    """Rows per optimizer step. Unset: 16, or the next multiple of microBatchSize."""
     micro_batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Rows per forward pass; the rest is accumulated. Unset: what the memory plan allows."""
     max_sequence_length: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
@@ -219,7 +219,7 @@ class FineTuneJobSpec(ApiModel):
     training: Training | None = None
     """Hyper-parameters."""
     accelerator: Accelerator | None = None
-    """GPUs of the training pod. Unset: one GPU where a node offers them, else CPU."""
+    """GPUs of the training pod. Unset: one GPU where a node that may take the pod offers one at the start, else CPU."""
     scheduling: Scheduling | None = None
     """Where and in which queue the training pod runs."""
     checkpoints: Checkpoints | None = None

@@ -59,7 +59,7 @@ class ResolvedTraining(ApiModel):
     learning_rate: Number
     """Peak learning rate."""
     total_steps: Count
-    """Optimizer steps of the whole run."""
+    """Optimizer steps of the whole run; with packing an estimate, `progress` has what was counted."""
     global_batch_size: Count
     """Rows per optimizer step."""
     micro_batch_size: Count
@@ -125,7 +125,7 @@ class TrainingMemory(ApiModel):
     planned: Count
     """Sum of the items."""
     available: Count | None = None
-    """What there is: the GPU's memory, the memory limit, or the largest node's memory."""
+    """What there is: the GPU's memory, the memory limit, or that of the largest node which may take the pod."""
     observed_peak: Count | None = None
     """Highest use that the trainer measured."""
     items: Annotated[list[MemoryItem], Field(max_length=16), ListMap()]

@@ -9,9 +9,10 @@ from typing import Literal
 from hearth.api.base import Json, quantity
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.model_facts import ModelFacts
-from hearth.api.shapes import Accelerator, Toleration
+from hearth.api.shapes import Accelerator
 from hearth.plan.gpus import fits, gpu_nodes
 from hearth.plan.memory import Device, DoesNotFit, MemoryPlan, Wish, legal_parallel, plan_memory, visible_gpu_memory
+from hearth.plan.open_nodes import open_to
 from hearth.render.gpu import MIB, memory_mib, resource_name
 
 
@@ -135,23 +136,6 @@ def _main_memory(spec: LLMServiceSpec, nodes: Sequence[Json]) -> int | None:
             return int(quantity(limit))
     tolerations = [*((spec.scheduling and spec.scheduling.tolerations) or [])]
     tolerations += (spec.pod_overrides and spec.pod_overrides.tolerations) or []
-    usable = [n for n in nodes if _open_to(n, tolerations)]
+    usable = [n for n in nodes if open_to(n, tolerations)]
     sizes = [quantity(str(n.get("status", {}).get("allocatable", {}).get("memory", "0"))) for n in usable]
     return int(max(sizes)) if sizes else None
-
-
-def _open_to(node: Json, tolerations: Sequence[Toleration]) -> bool:
-    spec = node.get("spec", {})
-    barred = [t for t in spec.get("taints", []) if t.get("effect") in ("NoSchedule", "NoExecute")]
-    return not spec.get("unschedulable") and all(any(_tolerates(t, taint) for t in tolerations) for taint in barred)
-
-
-def _tolerates(toleration: Toleration, taint: Json) -> bool:
-    """core/v1 ToleratesTaint."""
-    if toleration.effect is not None and toleration.effect != taint.get("effect"):
-        return False
-    if toleration.key is not None and toleration.key != taint.get("key"):
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return toleration.key is not None and (toleration.value or "") == taint.get("value", "")

@@ -20,6 +20,7 @@ from hearth.plan.job_config import as_read_by
 from hearth.plan.quiet import settle
 from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import DataState, prepare_identity, resolve_data, sources, stale_jobs
+from hearth.plan.training_memory import ON_CPU
 from hearth.plan.training_outcome import ending, failed, succeeded
 from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
 from hearth.plan.training_volume import (
@@ -347,6 +348,8 @@ def _under_way(world: World, start: Start, run: RunState) -> Outcome:
     reason, message, stuck = run.reason, run.message, run.reason in NEVER_STARTED
     if start.choice.no_node is not None and run.phase in ("Absent", "Waiting"):
         reason, message, stuck = "Unschedulable", start.choice.no_node, True
+    if reason == "Unschedulable" and start.choice.device == "GPU" and "accelerator.count: 0" not in message:
+        message = f"{message}; wait for a GPU, or set {ON_CPU}"
     stays = cannot_grow(world, start.spec)
     admitted = Condition("Admitted", "True", "Admitted", "the training pod may run" + (f"; {stays}" if stays else ""))
     if reason in ("Unschedulable", "Queued"):

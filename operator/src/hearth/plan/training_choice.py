@@ -11,9 +11,10 @@ from hearth.api.base import Json, decimal, quantity
 from hearth.api.finetunejob import FineTuneJobSpec, Training
 from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ModelFacts
-from hearth.api.shapes import Accelerator
+from hearth.api.shapes import Accelerator, Toleration
 from hearth.plan.gpus import fits, gpu_nodes, why_unschedulable
 from hearth.plan.memory import visible_gpu_memory
+from hearth.plan.open_nodes import Placement, placement
 from hearth.plan.training_memory import SPARE, Shape, TrainingMemoryPlan, largest_micro_batch, plan_training, refusal
 from hearth.render.gpu import resource_name
 
@@ -56,29 +57,53 @@ class Recorded:
     accelerator: Accelerator | None
 
 
-def choose_accelerator(spec: FineTuneJobSpec, nodes: Sequence[Json], begun: Accelerator | None = None) -> Accelerator:
-    """The accelerator of the spec; where it names no count, that of the start, else one GPU if a node offers any."""
+def _asked(spec: FineTuneJobSpec, begun: Accelerator | None) -> Accelerator:
+    """The accelerator of the spec; where it names no count, that of the start, and None before it.
+
+    Who says what the GPU must be like wants one.
+    """
     wanted = spec.accelerator or Accelerator()
     if wanted.count is not None:
         return wanted
-    asks = wanted.min_memory or wanted.products or wanted.min_compute_capability
-    if not asks and begun is not None:
-        return wanted.model_copy(update={"count": begun.count})
-    count = 1 if asks or gpu_nodes(nodes, resource_name(wanted)) else 0
-    return wanted.model_copy(update={"count": count})
+    if wanted.min_memory or wanted.products or wanted.min_compute_capability:
+        return wanted.model_copy(update={"count": 1})
+    return wanted.model_copy(update={"count": begun.count if begun is not None else None})
 
 
-def available_memory(spec: FineTuneJobSpec, accelerator: Accelerator, nodes: Sequence[Json]) -> int | None:
-    """Bytes that one GPU of the fitting nodes offers, or that a CPU pod may have; None where nothing says."""
+def _placement(spec: FineTuneJobSpec, accelerator: Accelerator) -> Placement:
+    """Where the training pod may run; one with GPUs tolerates the taint of their nodes."""
+    gpu = Toleration(key=resource_name(accelerator), operator="Exists", effect="NoSchedule")
+    return placement(spec.scheduling, spec.pod_overrides, [gpu] if accelerator.count else [])
+
+
+def _available_memory(spec: FineTuneJobSpec, accelerator: Accelerator, nodes: Sequence[Json]) -> int | None:
+    """Bytes that one GPU of the fitting nodes offers, or that a CPU pod may have; None where nothing says.
+
+    Where every node is away for now, those that will be back: what is chosen at the start stays.
+    """
+    where = _placement(spec, accelerator)
+    usable = where.open(nodes) or where.allowed(nodes)
     if accelerator.count:
-        usable = [n for n in gpu_nodes(nodes, resource_name(accelerator)) if fits(accelerator, n)]
-        sizes = [visible_gpu_memory(n.memory_mib) for n in usable if n.memory_mib is not None]
+        fitting = [n for n in gpu_nodes(usable, resource_name(accelerator)) if fits(accelerator, n)]
+        sizes = [visible_gpu_memory(n.memory_mib) for n in fitting if n.memory_mib is not None]
         return max(sizes, default=None)
     limit = _own_limit(spec)
-    if limit is not None:
-        return limit
-    allocatable = [n.get("status", {}).get("allocatable", {}).get("memory") for n in nodes]
-    return max((int(quantity(a)) for a in allocatable if a is not None), default=None)
+    return limit if limit is not None else max((m for n in usable if (m := _main_memory(n)) is not None), default=None)
+
+
+def _main_memory(node: Json) -> int | None:
+    told = node.get("status", {}).get("allocatable", {}).get("memory")
+    return None if told is None else int(quantity(told))
+
+
+def _has_room(spec: FineTuneJobSpec, choice: TrainingChoice, nodes: Sequence[Json]) -> bool:
+    """Whether an empty node would take the pod of this choice, beside whose GPU stands main memory too."""
+    own = spec.pod_overrides.resources if spec.pod_overrides else None
+    asked = (own.requests or {}).get("memory") if own else None
+    needed = choice.memory_limit if asked is None else int(quantity(asked))
+    resource = resource_name(choice.accelerator)
+    roomy = [n for n in _placement(spec, choice.accelerator).open(nodes) if (_main_memory(n) or needed) >= needed]
+    return any(fits(choice.accelerator, n) for n in gpu_nodes(roomy, resource))
 
 
 def _own_limit(spec: FineTuneJobSpec) -> int | None:
@@ -88,11 +113,15 @@ def _own_limit(spec: FineTuneJobSpec) -> int | None:
     return None if limit is None else int(quantity(limit))
 
 
-def total_steps(training: Training, rows: int, batch: int, micro: int) -> int:
-    """Optimizer steps, as transformers counts them: a last, smaller batch counts."""
+def total_steps(training: Training, dataset: ResolvedDataset, length: int, batch: int, micro: int) -> int:
+    """Optimizer steps, as transformers counts them: a last, smaller batch counts.
+
+    With packing an estimate from below: rows seldom fill a sequence of `length` tokens to its end.
+    """
     if training.max_steps is not None:
         return training.max_steps
-    passes = math.ceil(rows / micro)
+    sequences = math.ceil(dataset.train_tokens / max(1, length)) if training.packing else dataset.train_rows
+    passes = math.ceil(sequences / micro)
     return max(1, math.ceil(passes / (batch // micro))) * (training.epochs or DEFAULT_EPOCHS)
 
 
@@ -105,12 +134,29 @@ def choose(
 ) -> TrainingChoice:
     """The whole choice. What was recorded at the start stays: a resumed run must see its rows in the same batches."""
     begun = recorded.accelerator if recorded else None
-    accelerator = choose_accelerator(spec, nodes, begun)
+    accelerator = _asked(spec, begun)
+    if accelerator.count is not None:
+        return _on(accelerator, spec, facts, dataset, nodes, recorded)
+    on_gpu = _on(accelerator.model_copy(update={"count": 1}), spec, facts, dataset, nodes, recorded)
+    if _has_room(spec, on_gpu, nodes):
+        return on_gpu
+    return _on(accelerator.model_copy(update={"count": 0}), spec, facts, dataset, nodes, recorded)
+
+
+def _on(
+    accelerator: Accelerator,
+    spec: FineTuneJobSpec,
+    facts: ModelFacts,
+    dataset: ResolvedDataset,
+    nodes: Sequence[Json],
+    recorded: Recorded | None,
+) -> TrainingChoice:
     device: Literal["CPU", "GPU"] = "GPU" if accelerator.count else "CPU"
-    available = available_memory(spec, accelerator, nodes)
+    available = _available_memory(spec, accelerator, nodes)
     training = recorded.training if recorded else _resolve(spec, facts, dataset, device, available)
     shape = _shape(spec, training, dataset)
     own_limit = device == "CPU" and _own_limit(spec) is not None
+    begun = recorded.accelerator if recorded else None
     return TrainingChoice(
         training=training,
         accelerator=accelerator,
@@ -146,7 +192,7 @@ def _resolve(
 ) -> ResolvedTraining:
     written = spec.training or Training()
     rank = (spec.adapter.rank if spec.adapter else None) or 16
-    batch = written.global_batch_size or written.micro_batch_size or DEFAULT_BATCH
+    batch = written.global_batch_size or _default_batch(written.micro_batch_size)
     checkpointing = written.gradient_checkpointing
     draft = ResolvedTraining(
         rank=rank,
@@ -165,5 +211,10 @@ def _resolve(
     if micro is None:
         most = math.gcd(batch, 2 ** int(math.log2(MOST_ROWS_AT_ONCE[device])))
         micro = largest_micro_batch(facts, _shape(spec, draft, dataset), device, available, most)
-    steps = total_steps(written, dataset.train_rows, batch, micro)
+    steps = total_steps(written, dataset, draft.max_sequence_length, batch, micro)
     return draft.model_copy(update={"micro_batch_size": micro, "total_steps": steps})
+
+
+def _default_batch(micro: int | None) -> int:
+    """Less memory for one pass must not mean other training: 16 rows, or a little more where `micro` says so."""
+    return math.ceil(DEFAULT_BATCH / micro) * micro if micro else DEFAULT_BATCH

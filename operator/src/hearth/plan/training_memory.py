@@ -28,6 +28,9 @@ EVALUATION_ROWS, EVALUATION_TOKENS = 32, 10240
 """Rows that are answered at once when the model is measured, and the tokens that they may have together, by
 images/trainer/src/hearth_trainer/measure.py."""
 
+ON_CPU = "accelerator.count: 0 to train on the CPU"
+"""The way out that stands open without any GPU."""
+
 PRECISION_BYTES = {"FP32": 4, "BF16": 2}
 ADAPTER_BYTES = 4
 """Adapters are trained in float32."""
@@ -152,7 +155,8 @@ def _change(facts: ModelFacts, shape: Shape, device: Literal["CPU", "GPU"], avai
         )
     needed = plan_training(facts, once, device).planned
     if device == "GPU":
-        return f"use GPUs with more memory: accelerator.minMemory: {needed / 1e9 * 1.05:.0f}G; or a smaller model"
+        gigabytes = f"{needed / 1e9 * 1.05:.0f}G"
+        return f"use GPUs with more memory (accelerator.minMemory: {gigabytes}), a smaller model, or {ON_CPU}"
     return f"give the pod {gib(needed)} of memory, on a node that has as much; or use a smaller model"
 
 
