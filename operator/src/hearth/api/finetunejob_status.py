@@ -83,6 +83,8 @@ class FineTuneJobResolved(ApiModel):
     """The base model's facts."""
     dataset: ResolvedDataset | None = None
     """The rows as the linter found them."""
+    check: Word | None = None
+    """Digest of the sources that `model` and `dataset` were read from: until the start, other sources are read anew."""
     training: ResolvedTraining | None = None
     """Hyper-parameters in full."""
     accelerator: Accelerator | None = None

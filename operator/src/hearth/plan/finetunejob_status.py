@@ -159,6 +159,7 @@ def _resolved(world: World, outcome: Outcome) -> Json:
     if outcome.data is not None and outcome.data.model is not None and outcome.data.dataset is not None:
         resolved["model"] = outcome.data.model.model_dump(by_alias=True, exclude_none=True)
         resolved["dataset"] = outcome.data.dataset.model_dump(by_alias=True, exclude_none=True)
+        resolved |= {"check": outcome.data.check} if outcome.data.check is not None else {}
     if outcome.choice is not None:
         resolved["training"] = outcome.choice.training.model_dump(by_alias=True, exclude_none=True)
         resolved["accelerator"] = outcome.choice.accelerator.model_dump(by_alias=True, exclude_none=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -13,7 +13,8 @@ from hearth.api.finetunejob_status import Finding, ResolvedDataset
 from hearth.api.model_facts import ModelFacts, ResolvedModel
 from hearth.plan import job_state
 from hearth.plan.conditions import Condition
-from hearth.plan.pod_trouble import result_of, trouble
+from hearth.plan.pod_delay import Delay, start_delay
+from hearth.plan.pod_trouble import Trouble, result_of, trouble
 from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
 from hearth.render.labels import COMPONENT
 from hearth.render.names import digest8
@@ -23,6 +24,8 @@ from hearth.render.training_job import PREPARE, TEMPLATE_HASH, check_hash, prepa
 TYPE = "DataReady"
 RETRY_AFTER = timedelta(minutes=5)
 """When a check that failed for want of something outside, such as the hub, is made again."""
+CHECKING = "reading the model's facts and checking the rows"
+LOST = "the check ended, but its pod is gone with what it found; it is made again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class DataState:
     waiting_on: tuple[str, ...] = ()
     actions: tuple[Action, ...] = ()
     look_again: timedelta | None = None
+    check: str | None = None
+    """Digest of what the check read: its findings hold for this and for nothing else."""
 
 
 def sources(owner: Json, spec: FineTuneJobSpec) -> dict[ObjectKey, str | None]:
@@ -62,21 +67,23 @@ def _uris(spec: FineTuneJobSpec) -> list[str]:
 def resolve_data(world: World, spec: FineTuneJobSpec, now: datetime) -> DataState:
     """The state of model and rows in this world."""
     recorded = _recorded(world)
-    if recorded is not None:
+    if recorded is not None and "startTime" in world.owner["status"]:
         return recorded
+    identity = prepare_identity(world, spec)
+    check, name = digest8(identity), prepare_name(world.owner, identity)
+    if recorded is not None and recorded.check == check:
+        return replace(recorded, actions=stale_jobs(world, PREPARE, name))
     missing = _missing(world, spec)
     if missing is not None:
         return missing
-    identity = prepare_identity(world, spec)
-    name = prepare_name(world.owner, identity)
     try:
         job = prepare_job(world.owner, spec, name, world.settings.images.trainer)
     except UnsupportedUriError as error:
         return DataState(Condition(TYPE, "False", "InvalidUri", str(error)), stalled=True)
-    return _checked(world, spec, job, now)
+    return replace(_checked(world, spec, job, now), check=check)
 
 
-def stale_jobs(world: World, component: str, keep: str | None) -> tuple[Action, ...]:
+def stale_jobs(world: World, component: str, keep: str | None) -> tuple[Delete, ...]:
     """Deletions of a component's Jobs other than `keep`."""
     return tuple(
         Delete(key_of(c), c["metadata"]["uid"], "Foreground")
@@ -94,17 +101,17 @@ def _component(job: Json) -> str | None:
 
 
 def _recorded(world: World) -> DataState | None:
-    """What was found before the start, which nothing may change afterwards."""
-    status = world.owner.get("status", {})
-    resolved = status.get("resolved", {})
-    if "startTime" not in status or "model" not in resolved or "dataset" not in resolved:
-        return None
+    """What a check has found. After the start nothing may change it; before, it holds for what that check read.
+
+    The pods of a check may go long before training can start.
+    """
+    resolved = world.owner.get("status", {}).get("resolved", {})
     try:
-        model = ResolvedModel.model_validate(resolved["model"])
-        dataset = ResolvedDataset.model_validate(resolved["dataset"])
+        model = ResolvedModel.model_validate(resolved.get("model"))
+        dataset = ResolvedDataset.model_validate(resolved.get("dataset"))
     except ValidationError:
         return None
-    return _ready(model, dataset)
+    return replace(_ready(model, dataset), check=resolved.get("check"))
 
 
 def _ready(model: ResolvedModel, dataset: ResolvedDataset) -> DataState:
@@ -169,12 +176,25 @@ def _checked(world: World, spec: FineTuneJobSpec, job: Json, now: datetime) -> D
     if live is not None and _outdated(live, spec):
         ended = stale_jobs(world, PREPARE, None)
         return _waiting("Restarting", "the pod's part of spec has changed; the check begins anew", f"Job {name}", ended)
+    if live is not None and job_state.has(live, "Complete"):
+        return _without_result(live, pods, actions, now)
     return _unchecked(live, pods, name, actions, now)
 
 
 def _outdated(live: Json, spec: FineTuneJobSpec) -> bool:
     made_of = live["metadata"].get("annotations", {}).get(TEMPLATE_HASH)
     return made_of is not None and made_of != check_hash(spec)
+
+
+def _without_result(live: Json, pods: list[Json], actions: tuple[Action, ...], now: datetime) -> DataState:
+    """The check has come to its end, and nobody can read what it found."""
+    name = live["metadata"]["name"]
+    if any(p.get("status", {}).get("phase") not in ("Succeeded", "Failed") for p in pods):
+        return _waiting("Checking", CHECKING, f"Job {name}", actions)  # the news of the pod is still on its way
+    if pods:
+        message = f"Job {name} is complete, and its pod left no result that this operator understands"
+        return DataState(Condition(TYPE, "False", "ResultUnreadable", message), stalled=True, actions=actions)
+    return _failed(live, {"class": "ResultLost", "message": LOST, "retryable": True}, actions, now)
 
 
 def _unchecked(live: Json | None, pods: list[Json], name: str, actions: tuple[Action, ...], now: datetime) -> DataState:
@@ -194,7 +214,23 @@ def _unchecked(live: Json | None, pods: list[Json], name: str, actions: tuple[Ac
         message = found.message if found else f"Job {name} failed and its pods left no message"
         reason = found.reason if found else "CheckFailed"
         return _failed(live, {"class": reason, "message": message, "retryable": True}, actions, now)
-    return _waiting("Checking", "reading the model's facts and checking the rows", f"Job {name}", actions)
+    return _coming(live, pods, name, found, actions, now)
+
+
+def _coming(
+    live: Json | None, pods: list[Json], name: str, found: Trouble | None, actions: tuple[Action, ...], now: datetime
+) -> DataState:
+    """A check that neither has ended nor cannot run: it does its work, or waits for a node."""
+    if found is not None and found.reason == "Unschedulable":
+        return _waiting(found.reason, found.message, "a node with room", actions)
+    delay = start_delay(live, pods, now) if live is not None else Delay()
+    if delay.trouble is None:
+        return replace(_waiting("Checking", CHECKING, f"Job {name}", actions), look_again=delay.look_again)
+    late = delay.trouble
+    if late.lasting:
+        condition = Condition(TYPE, "False", late.reason, late.message)
+        return DataState(condition, stalled=True, retryable=True, actions=actions)
+    return _waiting(late.reason, late.message, f"Job {name}", actions)
 
 
 def _too_large(pod: Json, container: str) -> Json:
@@ -230,7 +266,7 @@ def _from_results(spec: FineTuneJobSpec, facts: Json, result: Json, actions: tup
 
 def _failed(live: Json | None, error: Json, actions: tuple[Action, ...], now: datetime) -> DataState:
     retryable = error.get("retryable", error["class"] in ("HubUnreachable", "SourceUnavailable"))
-    since = job_state.since(live, *job_state.FAILED)
+    since = job_state.since(live, "Complete", *job_state.FAILED)
     look_again = None
     if retryable and live is not None and since is not None:
         left = since + RETRY_AFTER - now

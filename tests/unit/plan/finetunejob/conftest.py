@@ -202,6 +202,7 @@ class Namespace:
             "metadata": {
                 "name": f"{name}-{len(self.pods)}",
                 "labels": {"batch.kubernetes.io/job-name": name, "hearth.dev/component": part},
+                "namespace": "law",
                 "creationTimestamp": rfc3339(self.now + timedelta(milliseconds=len(self.pods))),
             },
             "spec": job["spec"]["template"]["spec"],

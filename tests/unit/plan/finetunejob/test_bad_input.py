@@ -134,6 +134,68 @@ def test_a_hub_that_cannot_be_reached_is_asked_again_later(law: Any) -> None:
     assert law.job("prepare") is not None
 
 
+def wait_for_a_storage_class(law: Any) -> None:
+    """Model and rows are good, and the job waits for something else."""
+    law.edit(checkpoints={"storage": {"storageClassName": "fast"}})
+    law.reconcile()
+    law.prepare()
+    law.pass_time(11)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "StorageClassNotFound"
+
+
+def test_what_the_check_found_outlives_its_pods_and_its_job(law: Any) -> None:
+    wait_for_a_storage_class(law)
+    law.pods = []
+    law.children.pop(("Job", law.job("prepare")["metadata"]["name"]))
+    law.others[("StorageClass", "fast")] = {"metadata": {"name": "fast"}}
+    law.reconcile()
+    assert law.job("train") is not None
+    assert law.job("prepare") is None
+
+
+def test_what_was_found_in_other_rows_is_not_taken_for_these(law: Any) -> None:
+    wait_for_a_storage_class(law)
+    law.pods = []
+    law.provide_rows("edited")
+    law.others[("StorageClass", "fast")] = {"metadata": {"name": "fast"}}
+    law.reconcile()
+    assert law.job("prepare") is not None
+    assert law.job("train") is None
+    law.provide_rows()
+    law.reconcile()
+    assert law.job("train") is not None
+    assert law.job("prepare") is None, "the check of rows that nobody wants any more"
+
+
+def test_a_check_whose_result_nobody_can_read_any_more_is_made_again(law: Any) -> None:
+    law.reconcile()
+    law.conclude("prepare", "Complete")
+    law.pass_time(11)
+    assert law.reconcile().look_again is not None
+    assert law.condition("Ready")["reason"] == "ResultLost"
+    assert law.status["phase"] == "Waiting"
+    law.pass_time(300)
+    law.reconcile()
+    assert law.job("prepare") is None
+    law.reconcile()
+    law.prepare()
+    law.pass_time(11)
+    law.reconcile()
+    assert law.job("train") is not None
+    assert "failure" not in law.status
+
+
+def test_a_check_that_left_nothing_to_read_is_told_and_not_repeated(law: Any) -> None:
+    law.reconcile()
+    law.end("prepare")
+    law.conclude("prepare", "Complete")
+    law.pass_time(3600)
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "ResultUnreadable"
+    assert law.job("prepare") is not None
+
+
 def test_a_missing_storage_class_is_named_before_a_volume_is_asked_for(law: Any) -> None:
     law.edit(checkpoints={"storage": {"storageClassName": "fast"}})
     law.reconcile()
