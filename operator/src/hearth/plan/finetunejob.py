@@ -13,15 +13,17 @@ from hearth.api.finetunejob import KIND, FineTuneJobSpec
 from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ResolvedModel
 from hearth.api.shapes import Accelerator
+from hearth.plan import job_state
 from hearth.plan.conditions import Condition, merge, rfc3339
 from hearth.plan.fine_tune_reference import fine_tune_key, volumes_of
 from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
 from hearth.plan.job_config import as_read_by
+from hearth.plan.pod_delay import stop_delay
 from hearth.plan.quiet import settle
 from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
-from hearth.plan.training_data import DataState, prepare_identity, resolve_data, sources, stale_jobs
+from hearth.plan.training_data import RETRY_AFTER, DataState, prepare_identity, resolve_data, sources, stale_jobs
 from hearth.plan.training_memory import ON_CPU
-from hearth.plan.training_outcome import ending, failed, succeeded
+from hearth.plan.training_outcome import ending, failed, succeeded, unavailable
 from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
 from hearth.plan.training_volume import (
     apply_claim,
@@ -90,10 +92,10 @@ def refers_to(owner: Json) -> frozenset[ObjectKey]:
 def plan(world: World, now: datetime) -> Plan:
     """What to write for this job in this world."""
     spec = parse(FineTuneJobSpec, world.owner.get("spec", {}))
-    if isinstance(spec, Invalid):
-        return _told(world, Outcome("InvalidSpec", spec.message, stalled=True), now)
     if _is_over(world):
         return _kept(world, spec, now)
+    if isinstance(spec, Invalid):
+        return _told(world, Outcome("InvalidSpec", spec.message, stalled=True), now)
     if spec.suspend:
         return _suspended(world, now)
     data = resolve_data(world, spec, now)
@@ -126,25 +128,33 @@ def _told(
 
 
 def _is_over(world: World) -> bool:
-    """Whether the job has ended. A failed one is taken up again by a change of its spec, a successful one never."""
-    status = world.owner.get("status", {})
+    """Whether the job has ended. What has published artifacts stays as it is, whatever its gate said; what failed
+    before is taken up again by a change of its spec, unless that suspends it: nothing runs.
+    """
+    status, meta = world.owner.get("status", {}), world.owner["metadata"]
     if "completionTime" not in status:
         return False
-    if status.get("phase") == "Succeeded":
+    if "artifacts" in status or world.owner.get("spec", {}).get("suspend"):
         return True
-    return bool(status.get("observedGeneration") == world.owner["metadata"].get("generation"))
+    return bool(status.get("observedGeneration") == meta.get("generation"))
 
 
-def _kept(world: World, spec: FineTuneJobSpec, now: datetime) -> Plan:
-    """The end of a job stays on record, whatever becomes of its pods; only the claim's ownership is kept right."""
+def _kept(world: World, spec: FineTuneJobSpec | Invalid, now: datetime) -> Plan:
+    """The end of a job stays on record, whatever becomes of its pods; only the claim's ownership is kept right.
+
+    A training Job that goes on all the same was to be deleted in the pass that recorded the end.
+    """
     live = world.owner.get("status", {})
     generation = world.owner["metadata"].get("generation", 0)
     before = live.get("conditions", [])
     milestones = [{**c, "observedGeneration": generation} for c in before if c["type"] in MILESTONES]
     conditions = [*merge(before, ending(live), generation, now), *milestones]
     status = {**live, "observedGeneration": generation, "conditions": conditions}
-    found = world.related.get(claim_key(world.owner))
-    actions = (apply_claim(world, spec, None),) if found is not None else ()
+    actions: tuple[Action, ...] = tuple(
+        d for d in stale_jobs(world, TRAIN, None) if not job_state.ended(world.child(d.key.kind, d.key.name))
+    )
+    if not isinstance(spec, Invalid) and world.related.get(claim_key(world.owner)) is not None:
+        actions = (*actions, apply_claim(world, spec, None))
     return Plan(status, actions)
 
 
@@ -153,12 +163,16 @@ def _suspended(world: World, now: datetime) -> Plan:
     actions = (*stale_jobs(world, PREPARE, None), *stale_jobs(world, TRAIN, None))
     running = [p for p in world.pods if p.get("status", {}).get("phase") == "Running"]
     message = "suspended: the training pod writes a checkpoint and stops" if running else "suspended: no pod runs"
+    delay = stop_delay(world.pods, now)
+    if delay.trouble is not None:
+        message = f"suspended: {delay.trouble.message}"
     step = world.owner.get("status", {}).get("checkpoint", {}).get("step")
     if step is not None and not running:
         message = f"{message}; training resumes after step {step}"
     own = (Condition("Training", "False", "Suspended", message),)
     extra = progress_of(world)
-    return _told(world, Outcome("Suspended", message, own, suspended=True, extra=extra), now, actions)
+    outcome = Outcome("Suspended", message, own, suspended=True, extra=extra)
+    return _told(world, outcome, now, actions, look_again=delay.look_again)
 
 
 def _without_data(world: World, spec: FineTuneJobSpec, data: DataState, now: datetime) -> Plan:
@@ -190,6 +204,7 @@ def _refused(world: World, data: DataState, choice: TrainingChoice, why: tuple[s
         suggestion=why[1],
         data=data,
         choice=choice,
+        drop=("completionTime",),
     )
     return _told(world, outcome, now, data.actions)
 
@@ -238,7 +253,7 @@ def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
 
 def _training(world: World, start: Start, now: datetime) -> Plan:
     name = train_name(world.owner, start.identity)
-    run = observe_run(world, start.spec, start.choice, name)
+    run = observe_run(world, start.spec, start.choice, name, now)
     # What has ended needs no more room.
     size = None if run.phase == "Succeeded" else volume_size(start.spec, start.model, start.choice)
     standing: tuple[Action, ...] = (
@@ -253,14 +268,41 @@ def _training(world: World, start: Start, now: datetime) -> Plan:
     late = _deadline(world, start.spec, run, now)
     if late is not None and late <= timedelta(0):
         over = RunState("Failed", "DeadlineExceeded", "budget.deadline has passed", suggestion="raise budget.deadline")
-        return _told(world, failed(start.data, start.choice, over, now), now, (*standing, *_removal(live)))
+        return _ended(world, start, over, (*standing, *_removal(live)), now)
     if live is not None and run.phase != "Leaving" and (run.phase == "Lost" or _outdated(live, start.spec, run)):
-        again = replace(run, phase="Leaving", reason="Restarting", message=_why_again(run))
-        return _told(world, _under_way(world, start, again), now, (*standing, *_removal(live)))
+        return _anew(world, start, run, live, standing, now)
+    if run.phase == "Failed" and run.retryable and live is not None:
+        return _waited_out(world, start, run, live, standing, late, now)
     if run.phase == "Failed":
-        ended = _removal(live) if run.reason == "OOMKilled" else ()
-        return _told(world, failed(start.data, start.choice, run, now), now, (*standing, *ended))
+        return _ended(world, start, run, (*standing, *(_removal(live) if run.reason == "OOMKilled" else ())), now)
     return _going_on(world, start, run, standing, late, now)
+
+
+def _ended(world: World, start: Start, run: RunState, actions: tuple[Action, ...], now: datetime) -> Plan:
+    """A bad end is on record before the Job goes that it was read from: without it, it would be trained again."""
+    return _told(world, failed(start.data, start.choice, run, now), now, actions, status_first=True)
+
+
+def _anew(world: World, start: Start, run: RunState, live: Json, standing: tuple[Action, ...], now: datetime) -> Plan:
+    again = replace(run, phase="Leaving", reason="Restarting", message=_why_again(run))
+    return _told(world, _under_way(world, start, again), now, (*standing, *_removal(live)))
+
+
+def _waited_out(
+    world: World,
+    start: Start,
+    run: RunState,
+    live: Json,
+    standing: tuple[Action, ...],
+    late: timedelta | None,
+    now: datetime,
+) -> Plan:
+    """What was lacking is outside of the job: it is tried again, as the check of the rows is, until its deadline."""
+    left = (run.at or now) + RETRY_AFTER - now
+    if left <= timedelta(0):
+        return _anew(world, start, run, live, standing, now)
+    look_again = left if late is None else min(left, late)
+    return _told(world, unavailable(start.data, start.choice, run), now, standing, look_again=look_again)
 
 
 def _why_again(run: RunState) -> str:
@@ -268,6 +310,8 @@ def _why_again(run: RunState) -> str:
         return run.message
     if run.reason == "DiskFull":
         return "spec.checkpoints gives more room than when the volume was full; a new pod resumes"
+    if run.phase == "Failed" and run.retryable:
+        return f"{run.message}; a new pod tries again"
     return "the pod's part of spec has changed; a new pod resumes"
 
 
@@ -310,7 +354,8 @@ def _going_on(
     actions = standing
     if run.phase == "Absent":
         actions = (*standing, Apply(_job(world, start)))
-    return _told(world, outcome, now, actions, look_again=late, status_first=first)
+    waits = [t for t in (late, run.look_again) if t is not None]
+    return _told(world, outcome, now, actions, look_again=min(waits, default=None), status_first=first)
 
 
 def _too_small(
@@ -352,7 +397,7 @@ def _under_way(world: World, start: Start, run: RunState) -> Outcome:
         message = f"{message}; wait for a GPU, or set {ON_CPU}"
     stays = cannot_grow(world, start.spec)
     admitted = Condition("Admitted", "True", "Admitted", "the training pod may run" + (f"; {stays}" if stays else ""))
-    if reason in ("Unschedulable", "Queued"):
+    if reason in ("Unschedulable", "Queued", "PodsNotCreated"):
         admitted = Condition("Admitted", "False", reason, message)
     going = run.phase == "Running"
     training = Condition("Training", "True" if going else "False", reason, message)

@@ -24,6 +24,11 @@ def has(job: Json | None, *kinds: str) -> bool:
     return _first(job, kinds) is not None
 
 
+def ended(job: Json | None) -> bool:
+    """Whether no pod of the Job will come any more, for better or worse."""
+    return has(job, "Complete", *FAILED)
+
+
 def since(job: Json | None, *kinds: str) -> datetime | None:
     """When the first of these conditions that is True became so."""
     found = _first(job, kinds)

@@ -8,7 +8,7 @@ from hearth.api.base import Json
 from hearth.plan.conditions import Condition, ready, rfc3339, stalled
 from hearth.plan.finetunejob_status import Outcome
 from hearth.plan.training_choice import TrainingChoice
-from hearth.plan.training_data import DataState
+from hearth.plan.training_data import RETRY_AFTER, DataState
 from hearth.plan.training_run import RunState
 from hearth.plan.world import World
 from hearth.render.training_job import claim_name
@@ -72,6 +72,23 @@ def failed(data: DataState, choice: TrainingChoice, run: RunState, now: datetime
         choice=choice,
         run=run,
         extra={"completionTime": ended},
+    )
+
+
+def unavailable(data: DataState, choice: TrainingChoice, run: RunState) -> Outcome:
+    """Training could not go on for want of something outside, and is tried again."""
+    message = f"{run.message}; it is tried again every {RETRY_AFTER.seconds // 60} minutes"
+    return Outcome(
+        reason=run.reason,
+        message=message,
+        own=(data.condition, Condition("Training", "False", run.reason, message)),
+        stalled=True,
+        retryable=True,
+        suggestion=run.suggestion,
+        data=data,
+        choice=choice,
+        run=run,
+        drop=("completionTime",),
     )
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 from hearth.api.base import Json
 from hearth.api.finetunejob import FineTuneJobSpec
 from hearth.plan import job_state
 from hearth.plan.job_config import image_of
-from hearth.plan.pod_trouble import result_of, trouble
+from hearth.plan.pod_delay import start_delay, stop_delay
+from hearth.plan.pod_trouble import last_error_line, result_of, trouble
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.training_memory import gib
 from hearth.plan.world import World
-from hearth.render.training_job import INTERRUPTED, TRAIN
+from hearth.render.training_job import INTERRUPTED, TRAIN, UNAVAILABLE
 
 Phase = Literal["Absent", "Leaving", "Queued", "Waiting", "Running", "Succeeded", "Lost", "Failed"]
-NEVER_STARTED = ("ImagePullFailed", "ContainerNotStarted", "VolumeMissing")
+NEVER_STARTED = ("ImagePullFailed", "ContainerNotStarted", "VolumeMissing", "PodsNotCreated", "PodTerminating")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ class RunState:
     """What trains."""
     failures: int = 0
     interruptions: int = 0
+    look_again: timedelta | None = None
+    """When something may be overdue that no watch tells of."""
 
 
-def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, name: str) -> RunState:
+def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, name: str, now: datetime) -> RunState:
     """The state of the training Job of this name."""
     job = world.child("Job", name)
     if job is None:
@@ -50,14 +53,8 @@ def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, nam
     ended = [job_state.end_of(p, TRAIN) for p in pods]
     stopped = sum(1 for p, e in zip(pods, ended, strict=True) if _interrupted(p, e))
     failed = sum(1 for p, e in zip(pods, ended, strict=True) if e and e.get("exitCode") and not _interrupted(p, e))
-    state = _state(job, pods, spec, choice)
-    return RunState(
-        phase=state.phase,
-        reason=state.reason,
-        message=state.message,
-        result=state.result,
-        retryable=state.retryable,
-        suggestion=state.suggestion,
+    return replace(
+        _state(job, pods, spec, choice, now),
         at=job_state.since(job, "Complete", *job_state.FAILED),
         began=min((b for p in pods if (b := _began(p)) is not None), default=None),
         image=image_of(job),
@@ -66,12 +63,10 @@ def observe_run(world: World, spec: FineTuneJobSpec, choice: TrainingChoice, nam
     )
 
 
-def _state(job: Json, pods: Sequence[Json], spec: FineTuneJobSpec, choice: TrainingChoice) -> RunState:
+def _state(job: Json, pods: Sequence[Json], spec: FineTuneJobSpec, choice: TrainingChoice, now: datetime) -> RunState:
     if "deletionTimestamp" in job["metadata"]:
-        return RunState("Leaving", "Stopping", "the training pod writes a checkpoint and stops")
-    killed = next((p for p in pods if job_state.out_of_memory(p, TRAIN)), None)
-    if killed is not None:
-        return _killed(killed, choice)
+        return _stopping(pods, now, "Leaving")
+    # An attempt that was killed says nothing once a later one has come to the end.
     if job_state.has(job, "Complete"):
         result = job_state.told(pods, TRAIN, "result")
         if result is None:
@@ -79,47 +74,82 @@ def _state(job: Json, pods: Sequence[Json], spec: FineTuneJobSpec, choice: Train
                 "Lost", "ResultLost", "training ended, but its result is gone with its pod; reading it again"
             )
         return RunState("Succeeded", "Finished", f"{result['totalSteps']} steps", result=result)
+    killed = next((p for p in pods if job_state.out_of_memory(p, TRAIN)), None)
+    if killed is not None:
+        return _killed(killed, choice)
     if job_state.has(job, *job_state.FAILED):
         return _failed(job, pods)
-    return _under_way(job, pods, spec)
+    return _under_way(job, pods, spec, now)
 
 
-def _under_way(job: Json, pods: Sequence[Json], spec: FineTuneJobSpec) -> RunState:
+def _under_way(job: Json, pods: Sequence[Json], spec: FineTuneJobSpec, now: datetime) -> RunState:
     if job["spec"].get("suspend"):
         queue = spec.scheduling.queue_name if spec.scheduling else None
         return RunState("Queued", "Queued", f"waits in queue {queue} to be admitted by Kueue")
     running = [p for p in pods if p.get("status", {}).get("phase") == "Running"]
     if any("deletionTimestamp" not in p["metadata"] for p in running):
         return RunState("Running", "Running", "training")
+    if running:
+        return _stopping(running, now, "Waiting")
     waiting = [p for p in pods if p.get("status", {}).get("phase", "Pending") == "Pending"]
-    found = trouble(waiting)
+    delay = start_delay(job, pods, now)
+    found = trouble(waiting) or delay.trouble
     if found is not None:
         return RunState("Waiting", found.reason, found.message, retryable=True)
     last = next((e for p in pods if (e := job_state.end_of(p, TRAIN))), None)
     if last is not None and last.get("exitCode") == INTERRUPTED:
-        return RunState("Waiting", "Resuming", "interrupted after a checkpoint; a new pod resumes there")
-    return RunState("Waiting", "Starting", "the training pod is being started")
+        resumes = "interrupted after a checkpoint; a new pod resumes there"
+        return RunState("Waiting", "Resuming", resumes, look_again=delay.look_again)
+    return RunState("Waiting", "Starting", "the training pod is being started", look_again=delay.look_again)
+
+
+def _stopping(pods: Sequence[Json], now: datetime, phase: Literal["Leaving", "Waiting"]) -> RunState:
+    delay = stop_delay(pods, now)
+    if delay.trouble is not None:
+        return RunState(phase, delay.trouble.reason, delay.trouble.message, retryable=True)
+    saving = "the training pod writes a checkpoint and stops"
+    return RunState(phase, "Stopping", saving, look_again=delay.look_again)
 
 
 def _failed(job: Json, pods: Sequence[Json]) -> RunState:
-    error = job_state.told(pods, TRAIN, "error")
-    if error is not None:
-        return RunState("Failed", error["class"], error["message"], suggestion=error.get("suggestion", ""))
+    for pod in pods:
+        error: Json | None = (result_of(pod, TRAIN) or {}).get("error")
+        if error is not None:
+            outside = (job_state.end_of(pod, TRAIN) or {}).get("exitCode") == UNAVAILABLE
+            suggestion = error.get("suggestion", "")
+            return RunState("Failed", error["class"], error["message"], retryable=outside, suggestion=suggestion)
     last = next((e for p in pods if (e := job_state.end_of(p, TRAIN))), None)
-    said = job_state.reason_of_failure(job)
-    code = f"the last pod ended with exit code {last.get('exitCode')}; " if last else ""
-    return RunState("Failed", "TrainingFailed", f"{code}{said.get('message', '')}", suggestion="see the pod's log")
+    line = last_error_line(last.get("message", "")) if last else ""
+    told = f": {line}" if line else ""
+    code = f"the last pod ended with exit code {last.get('exitCode')}{told}; " if last else ""
+    message = f"{code}{job_state.reason_of_failure(job).get('message', '')}"
+    return RunState("Failed", "TrainingFailed", message, suggestion=_how_to_try_again(job))
+
+
+def _how_to_try_again(job: Json) -> str:
+    meta = job["metadata"]
+    return (
+        f"see `kubectl -n {meta.get('namespace')} logs job/{meta['name']}`; a change of budget.retries or podOverrides "
+        "tries again from the newest checkpoint"
+    )
 
 
 def _killed(pod: Json, choice: TrainingChoice) -> RunState:
     limit = job_state.memory_limit(pod, TRAIN)
-    parts = ", ".join(f"{name} {gib(size)}" for name, size in choice.memory.items)
     error: Json = (result_of(pod, TRAIN) or {}).get("error", {})
+    if choice.device == "GPU" and not error:
+        message = (
+            f"the training pod was ended for using more main memory than its limit of {limit}; "
+            "the memory of its GPU was not at fault"
+        )
+        suggestion = "raise podOverrides.resources.limits.memory: a new pod resumes at the newest checkpoint"
+        return RunState("Failed", "OOMKilled", message, suggestion=suggestion)
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in choice.memory.items)
     how = error.get("message") or f"the training pod was ended for using more memory than its limit of {limit}"
     message = f"{how}; planned were {gib(choice.memory.planned)}: {parts}"
+    here = "podOverrides.resources.limits.memory" if choice.device == "CPU" else "accelerator.minMemory"
     suggestion = (
-        "raise podOverrides.resources.limits.memory here, or create a new FineTuneJob with a smaller "
-        "training.microBatchSize or maxSequenceLength"
+        f"raise {here} here, or create a new FineTuneJob with a smaller training.microBatchSize or maxSequenceLength"
     )
     return RunState("Failed", "OOMKilled", message, suggestion=suggestion)
 

@@ -23,6 +23,7 @@ def inspect_container(image: str, source: Mount, hub_secret: str | None) -> Json
         "name": "inspect",
         "image": image,
         "command": ["python3", f"{SCRIPTS_PATH}/inspect_model.py", source.path],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "volumeMounts": [*source.mounts, {"name": "scripts", "mountPath": SCRIPTS_PATH, "readOnly": True}],
     }

@@ -27,6 +27,8 @@ TOKEN_PATH = "/var/run/hearth/token"  # noqa: S105 - a path
 PREPARE, TRAIN = "prepare", "train"
 DETERMINISTIC = (64, 65, 66, 73)
 INTERRUPTED = 75
+UNAVAILABLE = 69
+"""Something outside, such as the hub, could not be reached."""
 GRACE_SECONDS = 120
 """Time to finish one forward and backward pass and to write a checkpoint: seconds on a GPU, tens of seconds on CPU.
 Cloud spot notices are 30 to 120 s, so more would not be given anyway."""
@@ -157,6 +159,7 @@ def _container(name: str, image: str, mounts: dict[str, Mount], env: list[Json])
         "image": image,
         "args": [name],
         "env": [{"name": "HEARTH_CONFIG", "value": f"{CONFIG_PATH}/{name}.json"}, *env],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             *(m for mounted in mounts.values() for m in mounted.mounts),
             {"name": "config", "mountPath": CONFIG_PATH, "readOnly": True},
