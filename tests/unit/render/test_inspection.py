@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hearth.api.model_facts import ModelFacts
+from hearth.api.shapes import PodOverrides
 from hearth.render.inspection import inspection_job
 from hearth.render.scripts import inspect_model, script
 
@@ -237,6 +238,14 @@ def test_the_hub_token_comes_from_the_secret_and_appears_nowhere_else() -> None:
     job = inspection_job(OWNER, "hf://o/m", image="gateway", config_map="court-engine", hub_secret="hub")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}]
+
+
+def test_a_mirror_and_a_proxy_that_the_spec_names_are_used() -> None:
+    variables = {"HF_ENDPOINT": "https://mirror", "HTTPS_PROXY": "http://proxy:3128"}
+    overrides = PodOverrides.model_validate({"env": [{"name": k, "value": v} for k, v in variables.items()]})
+    job = inspection_job(OWNER, "hf://o/m", image="g", config_map="c", hub_secret="hub", overrides=overrides)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert {e["name"]: e.get("value") for e in container["env"]} == {"HF_TOKEN": None, **variables}
 
 
 def test_another_uri_or_secret_is_another_job_because_a_template_cannot_be_changed() -> None:

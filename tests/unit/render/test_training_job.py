@@ -152,8 +152,16 @@ def test_the_check_runs_where_training_may_run_and_asks_for_no_gpu() -> None:
     assert pod["priorityClassName"] == "low"
     assert "runtimeClassName" not in pod
     check = pod["containers"][0]
-    assert {"name": "HTTPS_PROXY", "value": "http://proxy:3128"} in check["env"]
+    for reader in (check, pod["initContainers"][0]):
+        assert {"name": "HTTPS_PROXY", "value": "http://proxy:3128"} in reader["env"], "both go to the hub"
     assert check["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+
+
+def test_a_crash_of_any_container_leaves_the_end_of_its_log() -> None:
+    pods = [pod_of(prepare_job(OWNER, spec(), "n", "trainer")), pod_of(train_job(OWNER, spec(), "n", POD))]
+    made = [c for pod in pods for c in (*pod.get("initContainers", []), *pod["containers"])]
+    assert [c["name"] for c in made] == ["inspect", "prepare", "train"]
+    assert {c["terminationMessagePolicy"] for c in made} == {"FallbackToLogsOnError"}
 
 
 def test_a_check_for_training_on_cpu_keeps_off_the_nodes_with_gpus() -> None:

@@ -185,7 +185,8 @@ class PodOverrides(ApiModel):
     affinity: Annotated[Json, PreserveUnknown()] | None = None
     """A core/v1 Affinity; its node affinity is combined with the one for GPUs."""
     env: Annotated[list[EnvVar], Field(max_length=64), ListMap()] | None = None
-    """Extra literal environment variables of the main container."""
+    """Extra literal environment variables of the main container, and of the one that reads the model's facts:
+    HF_ENDPOINT and HTTPS_PROXY have to reach both."""
     resources: ResourceRequirements | None = None
     """CPU and memory of the main container."""
     runtime_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None

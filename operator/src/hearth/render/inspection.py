@@ -7,7 +7,7 @@ from hearth.api.shapes import PodOverrides, Scheduling
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
-from hearth.render.podoverrides import let_in
+from hearth.render.podoverrides import let_in, with_env
 from hearth.render.sources import Mount, hub_token_env, mount
 
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 120, 1800
@@ -56,7 +56,7 @@ def inspection_job(
     source = mount(uri, "model", MODEL_PATH)
     template = restricted_pod(
         labels=pod_labels(owner, "inspect"),
-        containers=[inspect_container(image, source, hub_secret)],
+        containers=[with_env(inspect_container(image, source, hub_secret), overrides)],
         volumes=[*source.volumes, scripts_volume(config_map)],
         restart_policy="Never",
     )

@@ -69,13 +69,17 @@ def with_resources(container: Json, resources: ResourceRequirements | None) -> J
     return {**container, "resources": merged}
 
 
-def _with_own(container: Json, overrides: PodOverrides) -> Json:
-    made = with_resources(container, overrides.resources)
-    if not overrides.env:
-        return made
+def with_env(container: Json, overrides: PodOverrides | None) -> Json:
+    """The container with the user's variables, which win over its own."""
+    if overrides is None or not overrides.env:
+        return container
     wanted = {e.name: e.value for e in overrides.env}
-    kept = [e for e in made.get("env", []) if e["name"] not in wanted]
-    return {**made, "env": [*kept, *({"name": k, "value": v} for k, v in wanted.items())]}
+    kept = [e for e in container.get("env", []) if e["name"] not in wanted]
+    return {**container, "env": [*kept, *({"name": k, "value": v} for k, v in wanted.items())]}
+
+
+def _with_own(container: Json, overrides: PodOverrides) -> Json:
+    return with_env(with_resources(container, overrides.resources), overrides)
 
 
 def _with_tolerations(template: Json, extra: list[Toleration] | None) -> Json:

@@ -18,7 +18,7 @@ from hearth.render.inspection import MODEL_PATH, inspect_container, scripts_volu
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
-from hearth.render.podoverrides import with_overrides, with_scheduling
+from hearth.render.podoverrides import with_env, with_overrides, with_scheduling
 from hearth.render.sources import Mount, mount, token_env
 
 DATA_PATH = "/data"
@@ -192,10 +192,11 @@ def prepare_job(owner: Json, spec: FineTuneJobSpec, name: str, image: str) -> Js
     container = _container(PREPARE, image, mounts, _tokens(spec))
     container["resources"] = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": CHECK_MEMORY}}
     hub_secret = spec.model.secret_ref.name if spec.model.secret_ref else None
+    inspect = inspect_container(image, mounts["model"], hub_secret)
     template = restricted_pod(
         labels=pod_labels(owner, PREPARE),
         containers=[_with_room(container, spec)],
-        init_containers=[_with_room(inspect_container(image, mounts["model"], hub_secret), spec)],
+        init_containers=[_with_room(with_env(inspect, spec.pod_overrides), spec)],
         volumes=[*_volumes(owner, mounts), scripts_volume(config_name(owner))],
         restart_policy="Never",
     )
