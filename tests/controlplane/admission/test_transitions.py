@@ -62,6 +62,50 @@ def test_how_and_where_a_started_job_runs_may_change(admission: Any, stored: Any
     assert answer.accepted, answer.message
 
 
+KEPT = {"checkpoints": {"storage": {"size": "20Gi", "storageClassName": "fast"}}}
+VOLUME_CHANGES = [
+    (KEPT, {"checkpoints": {"storage": {"storageClassName": "slow"}}}, "storageClassName is fixed once the job has"),
+    (KEPT, {"checkpoints": {"storage": {"storageClassName": None}}}, "storageClassName is fixed once the job has"),
+    (KEPT, {"checkpoints": None}, "storageClassName is fixed once the job has"),
+    ({}, KEPT, "storageClassName is fixed once the job has"),
+    (KEPT, {"checkpoints": {"storage": {"accessMode": "ReadWriteMany"}}}, "accessMode is fixed once the job has"),
+]
+
+
+@pytest.mark.parametrize(("before", "change", "says"), VOLUME_CHANGES, ids=str)
+def test_the_volume_of_a_started_job_does_not_move(
+    admission: Any, stored: Any, job: Any, before: Any, change: Any, says: str
+) -> None:
+    answer = admission.change("FineTuneJob", stored("FineTuneJob", {**job, **before}, STARTED), change)
+    assert not answer.accepted
+    assert says in answer.message
+
+
+@pytest.mark.parametrize(("before", "change", "says"), VOLUME_CHANGES, ids=str)
+def test_before_the_start_there_is_no_volume_yet(
+    admission: Any, stored: Any, job: Any, before: Any, change: Any, says: str
+) -> None:
+    answer = admission.change("FineTuneJob", stored("FineTuneJob", {**job, **before}), change)
+    assert answer.accepted, f"{says}: {answer.message}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checkpoints": {"storage": {"size": "30Gi"}}},
+        {"checkpoints": {"storage": {"size": "10Gi"}}},
+        {"checkpoints": {"storage": {"size": None, "accessMode": "ReadWriteOnce"}}},
+        {"checkpoints": {"keep": 1}},
+    ],
+    ids=str,
+)
+def test_the_size_of_a_started_jobs_volume_may_be_changed_and_changed_back(
+    admission: Any, stored: Any, job: Any, change: Any
+) -> None:
+    answer = admission.change("FineTuneJob", stored("FineTuneJob", {**job, **KEPT}, STARTED), change)
+    assert answer.accepted, answer.message
+
+
 @pytest.mark.parametrize(
     "change",
     [{"model": {"uri": "pvc://models/other"}}, {"replicas": 3}, {"sampling": {"temperature": "0"}}, {"suspend": True}],

@@ -237,9 +237,29 @@ class FineTuneJobSpec(ApiModel):
     """Stops the pods after a checkpoint and keeps all data; training resumes where it was."""
 
 
+_STARTED = "has(oldSelf.status) && has(oldSelf.status.startTime)"
+_STORAGE = "{0}.spec.checkpoints.storage"
+_STORED = f"has({{0}}.spec.checkpoints) && has({_STORAGE})"
+_CLASS = f"({_STORED} && has({_STORAGE}.storageClassName) ? {_STORAGE}.storageClassName : '')"
+_MODE = f"({_STORED} && has({_STORAGE}.accessMode) ? {_STORAGE}.accessMode : 'ReadWriteOnce')"
+
+VOLUME_RULES = (
+    Rule(
+        f"!({_STARTED}) || {_CLASS.format('self')} == {_CLASS.format('oldSelf')}",
+        "storageClassName is fixed once the job has started: a volume does not move; create a new FineTuneJob",
+        field_path=".spec.checkpoints",
+    ),
+    Rule(
+        f"!({_STARTED}) || {_MODE.format('self')} == {_MODE.format('oldSelf')}",
+        "accessMode is fixed once the job has started; create a new FineTuneJob",
+        field_path=".spec.checkpoints",
+    ),
+)
+"""A volume does not move. Its size may be written smaller again, where it was raised and the volume cannot grow."""
+
+
 def fixed(field: str, optional: bool) -> Rule:
     """The rule that a field of spec stays as it is once the job has started."""
-    started = "has(oldSelf.status) && has(oldSelf.status.startTime)"
     if optional:
         same = (
             f"has(self.spec.{field}) == has(oldSelf.spec.{field}) && "
@@ -248,7 +268,7 @@ def fixed(field: str, optional: bool) -> Rule:
     else:
         same = f"self.spec.{field} == oldSelf.spec.{field}"
     message = f"spec.{field} is fixed once the job has started; create a new FineTuneJob"
-    return Rule(f"!({started}) || ({same})", message, field_path=f".spec.{field}")
+    return Rule(f"!({_STARTED}) || ({same})", message, field_path=f".spec.{field}")
 
 
 FIXED_AFTER_START = {
@@ -280,5 +300,5 @@ KIND = CustomKind(
         Column("Loss", ".status.progress.loss", "string"),
         Column("ETA", ".status.progress.eta", "string", wide=True),
     ),
-    root_rules=tuple(fixed(field, optional) for field, optional in FIXED_AFTER_START.items()),
+    root_rules=(*(fixed(field, optional) for field, optional in FIXED_AFTER_START.items()), *VOLUME_RULES),
 )

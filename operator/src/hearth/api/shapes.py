@@ -129,9 +129,9 @@ class Storage(ApiModel):
     """A volume claim."""
 
     size: Quantity | None = None
-    """Requested size: a floor, growing it grows the volume, shrinking is refused."""
+    """Requested size, a floor: more makes the volume grow, and it never shrinks."""
     storage_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
-    """StorageClass; unset: the cluster's default class."""
+    """StorageClass; "" for a volume without one. Unset: the cluster's default class when the volume is made."""
     access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"] | None = None
     """Access mode; unset: ReadWriteOnce."""
 

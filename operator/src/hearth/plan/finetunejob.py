@@ -31,6 +31,7 @@ from hearth.plan.training_volume import (
     claim_key,
     growing,
     missing_class,
+    not_taken,
     volume_size,
 )
 from hearth.plan.transition import ready_event
@@ -395,8 +396,8 @@ def _under_way(world: World, start: Start, run: RunState) -> Outcome:
         reason, message, stuck = "Unschedulable", start.choice.no_node, True
     if reason == "Unschedulable" and start.choice.device == "GPU" and "accelerator.count: 0" not in message:
         message = f"{message}; wait for a GPU, or set {ON_CPU}"
-    stays = cannot_grow(world, start.spec)
-    admitted = Condition("Admitted", "True", "Admitted", "the training pod may run" + (f"; {stays}" if stays else ""))
+    notes = [n for n in (cannot_grow(world, start.spec), not_taken(world, start.spec)) if n is not None]
+    admitted = Condition("Admitted", "True", "Admitted", "; ".join(["the training pod may run", *notes]))
     if reason in ("Unschedulable", "Queued", "PodsNotCreated"):
         admitted = Condition("Admitted", "False", reason, message)
     going = run.phase == "Running"

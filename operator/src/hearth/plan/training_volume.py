@@ -5,9 +5,10 @@ from __future__ import annotations
 from hearth.api.base import Json, quantity
 from hearth.api.finetunejob import FineTuneJobSpec
 from hearth.api.model_facts import ResolvedModel
+from hearth.api.shapes import Storage
 from hearth.plan.conditions import Condition
 from hearth.plan.finetunejob_status import Outcome
-from hearth.plan.storage_class import expandable, storage_class
+from hearth.plan.storage_class import class_name, expandable, storage_class
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.world import Apply, ObjectKey, World
 from hearth.render.training_job import claim, claim_name
@@ -24,7 +25,7 @@ def missing_class(world: World, spec: FineTuneJobSpec) -> Outcome | None:
     """What to say where no volume can be made; None where one can, or is there."""
     storage = spec.checkpoints.storage if spec.checkpoints else None
     name = storage.storage_class_name if storage else None
-    if name is None or storage_class(world, name) is not None or world.related.get(claim_key(world.owner)) is not None:
+    if not name or storage_class(world, name) is not None or world.related.get(claim_key(world.owner)) is not None:
         return None
     message = (
         f"StorageClass {name} does not exist, so no volume can be made; create it, or set "
@@ -41,14 +42,51 @@ def apply_claim(world: World, spec: FineTuneJobSpec, size: int | None) -> Apply:
     """
     wanted = claim(world.owner, spec, size or 0)
     found = world.related.get(claim_key(world.owner))
+    body = {k: v for k, v in wanted["spec"].items() if k != "storageClassName"} | _class(world, spec, found)
     if found is not None:
-        # What is bound stays bound, and a volume cannot shrink: only growth is ever asked for.
-        kept = {k: found["spec"][k] for k in ("accessModes", "storageClassName") if k in wanted["spec"]}
+        # What is there stays as it is, and a volume cannot shrink: only growth is ever asked for.
         have, asked = _requested(found), _requested(wanted)
         grows = size is not None and quantity(asked) > quantity(have) and _may_grow(world, found)
-        wanted["spec"] = {**wanted["spec"], **kept, "resources": {"requests": {"storage": asked if grows else have}}}
+        body |= {"accessModes": found["spec"]["accessModes"]}
+        body |= {"resources": {"requests": {"storage": asked if grows else have}}}
+    wanted["spec"] = body
     policy = spec.output.deletion_policy if spec.output else "Retain"
     return Apply(wanted, owned=policy == "Delete" and not world.dependents)
+
+
+def _class(world: World, spec: FineTuneJobSpec, found: Json | None) -> Json:
+    """The claim's class, always by its name: one that is left out would be taken off a claim that has it from us.
+
+    A claim without a class can be given one until it is bound. An empty name asks for a volume without a class.
+    """
+    held = {} if found is None else {k: v for k, v in found["spec"].items() if k == "storageClassName"}
+    if held or (found is not None and "volumeName" in found["spec"]):
+        return held
+    named = _storage(spec).storage_class_name
+    chosen = class_name(world, None, None) if named is None else named
+    return {} if chosen is None else {"storageClassName": chosen}
+
+
+def _storage(spec: FineTuneJobSpec) -> Storage:
+    return (spec.checkpoints.storage if spec.checkpoints else None) or Storage()
+
+
+def not_taken(world: World, spec: FineTuneJobSpec) -> str | None:
+    """What the spec asks of the volume that the one which is there does not take on; None where there is nothing."""
+    found = world.related.get(claim_key(world.owner))
+    if found is None:
+        return None
+    wanted, has = _storage(spec), _class(world, spec, found).get("storageClassName", "")
+    stays = []
+    if wanted.storage_class_name not in (None, has):
+        stays.append(f"StorageClass {has or 'none'} and not {wanted.storage_class_name or 'none'}")
+    modes = found["spec"]["accessModes"]
+    if wanted.access_mode is not None and wanted.access_mode not in modes:
+        stays.append(f"{', '.join(modes)} and not {wanted.access_mode}")
+    have = _requested(found)
+    if wanted.size is not None and quantity(wanted.size) < quantity(have):
+        stays.append(f"{have} and not {wanted.size}")
+    return f"the volume stays as it is, with {'; '.join(stays)}" if stays else None
 
 
 def _may_grow(world: World, found: Json) -> bool:

@@ -156,6 +156,8 @@ class Namespace:
         obj = json.loads(json.dumps(action.obj))
         key = (obj["kind"], obj["metadata"]["name"])
         live = self.children.get(key)
+        if live is not None and "volumeName" in live.get("spec", {}):
+            obj["spec"]["volumeName"] = live["spec"]["volumeName"]  # a binding is not ours to take off
         if action.owned:
             self.ownerless.discard(key)
         else:
