@@ -1,7 +1,8 @@
 """The scalar types that every API model is made of."""
 
 import pytest
-from hearth.api.base import Quantity, Rule, quantity, seconds
+from hearth.api.base import Duration, Quantity, Rule, quantity, seconds
+from hearth.api.cel import holds
 from pydantic import BaseModel, ValidationError
 
 
@@ -30,6 +31,36 @@ def test_quantities_are_decimal_or_binary_by_suffix(text: str, number: float) ->
 @pytest.mark.parametrize(("text", "whole"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("2d", 172_800)])
 def test_durations_add_up(text: str, whole: int) -> None:
     assert seconds(text) == whole
+
+
+class Wait(BaseModel):
+    time: Duration
+
+
+LONGEST = "9999d999999h9s"
+"""As many digits as the text may have characters."""
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        *(("90s", True), ("1d12h", True), ("0h30m", True), ("604800s", True), ("010m", True), (LONGEST, True)),
+        *(("0s", False), ("0h0m", False), ("9999999d", False), ("10000d", False), ("1234567s", False)),
+        *(("50", False), ("1m1h", False), ("-5m", False), ("1.5h", False), ("5m ", False)),
+    ],
+)
+def test_a_duration_is_more_than_nothing_and_no_more_than_programs_can_count(text: str, accepted: bool) -> None:
+    rules = Wait.model_json_schema()["properties"]["time"]["x-kubernetes-validations"]
+    assert all(holds(rule["rule"], {"self": text}) for rule in rules) is accepted, "the API server's rule"
+    if accepted:
+        assert Wait(time=text).time == text
+    else:
+        with pytest.raises(ValidationError, match="write a duration such as 90s"):
+            Wait(time=text)
+
+
+def test_the_longest_duration_fits_into_gos() -> None:
+    assert seconds("9999d999999h999999m999999s") * 10**9 < 2**63
 
 
 def test_a_rule_is_written_without_what_is_unset() -> None:

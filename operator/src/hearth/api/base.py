@@ -112,11 +112,11 @@ class Written(SchemaMarker):
     """
 
     pattern: str
-    """Anchored at both ends."""
+    """Anchored at both ends. For RE2 too, unless there is a `rule`."""
     message: str
     """What is expected, with an example."""
     rule: str | None = None
-    """CEL in place of the pattern, where the API server estimates matching as too expensive."""
+    """CEL in place of the pattern, where the API server estimates matching as too expensive, or RE2 cannot say it."""
 
     def schema_keys(self) -> Mapping[str, Any]:
         """The rule on the string."""
@@ -203,15 +203,20 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity such as `20Gi`, `500m` or `24G`."""
 
+_LENGTH = r"([0-9]{1,4}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
+_SOME = "[1-9]"
 Duration = Annotated[
     str,
     StringConstraints(min_length=2, max_length=16),
     Written(
-        r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
-        "write a duration such as 90s, 5m, 1h30m or 7d (whole numbers; days, hours, minutes, seconds in this order)",
+        f"^(?=.*{_SOME}){_LENGTH}",
+        "write a duration such as 90s, 5m, 1h30m or 7d: whole numbers of days, hours, minutes and seconds, in this "
+        "order; more than nothing; days with at most 4 digits, the others with at most 6",
+        f"self.matches('^{_LENGTH}') && self.matches('{_SOME}')",
     ),
 ]
-"""A length of time such as `90s`, `5m`, `24h` or `1h30m`."""
+"""A length of time such as `90s`, `5m`, `24h` or `1h30m`: more than nothing, and less than the 292 years that Go's
+time.Duration holds (grace periods and timeouts become one in the kubelet and in clients)."""
 
 Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A point in time as in RFC 3339, UTC."""

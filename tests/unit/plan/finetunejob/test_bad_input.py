@@ -406,3 +406,16 @@ def test_a_spec_that_bypassed_admission_is_stalled_with_the_same_message(law: An
     law.reconcile()
     assert law.condition("Ready")["reason"] == "InvalidSpec"
     assert "training runs in one process" in law.condition("Ready")["message"]
+
+
+def test_a_deadline_that_bypassed_admission_is_told_as_what_it_is(law: Any) -> None:
+    law.edit(budget={"deadline": "9999999d"})
+    law.reconcile()
+    assert law.condition("Ready")["reason"] == "InvalidSpec"
+    assert "spec.budget.deadline" in law.condition("Ready")["message"]
+
+
+def test_the_longest_deadline_can_be_counted_down(law: Any) -> None:
+    law.edit(budget={"deadline": "9999d999999h9s"})
+    law.run()
+    assert law.condition("Training")["status"] == "True"
