@@ -382,7 +382,7 @@ def _job(world: World, start: Start) -> Json:
     pod = TrainingPod(
         image=world.settings.images.trainer,
         accelerator=start.choice.accelerator,
-        memory_request=start.choice.memory.planned if start.choice.device == "CPU" else start.choice.memory_limit,
+        memory_request=start.choice.memory_request,
         memory_limit=start.choice.memory_limit,
         progress_url=world.settings.progress_url,
     )

@@ -37,6 +37,15 @@ class TrainingChoice:
     refusal: tuple[str, str] | None
     no_node: str | None
     """Why no node could take the pod; it waits then."""
+    own_limit: int | None = None
+    """Bytes of memory that the spec limits the pod to."""
+
+    @property
+    def memory_request(self) -> int:
+        """Bytes that are reserved: the plan on CPU; beside a GPU all that may be used, but no more than the limit."""
+        if self.device == "CPU":
+            return self.memory.planned
+        return min(self.memory_limit, self.own_limit or self.memory_limit)
 
     @property
     def memory_limit(self) -> int:
@@ -100,7 +109,7 @@ def _has_room(spec: FineTuneJobSpec, choice: TrainingChoice, nodes: Sequence[Jso
     """Whether an empty node would take the pod of this choice, beside whose GPU stands main memory too."""
     own = spec.pod_overrides.resources if spec.pod_overrides else None
     asked = (own.requests or {}).get("memory") if own else None
-    needed = choice.memory_limit if asked is None else int(quantity(asked))
+    needed = choice.memory_request if asked is None else int(quantity(asked))
     resource = resource_name(choice.accelerator)
     roomy = [n for n in _placement(spec, choice.accelerator).open(nodes) if (_main_memory(n) or needed) >= needed]
     return any(fits(choice.accelerator, n) for n in gpu_nodes(roomy, resource))
@@ -155,7 +164,7 @@ def _on(
     available = _available_memory(spec, accelerator, nodes)
     training = recorded.training if recorded else _resolve(spec, facts, dataset, device, available)
     shape = _shape(spec, training, dataset)
-    own_limit = device == "CPU" and _own_limit(spec) is not None
+    limited = device == "CPU" and _own_limit(spec) is not None
     begun = recorded.accelerator if recorded else None
     return TrainingChoice(
         training=training,
@@ -164,8 +173,9 @@ def _on(
         memory=plan_training(facts, shape, device),
         available=available,
         # Nodes that have gone since the start make a new pod wait. Only a change of the spec can refuse it.
-        refusal=None if accelerator == begun and not own_limit else refusal(facts, shape, device, available),
+        refusal=None if accelerator == begun and not limited else refusal(facts, shape, device, available),
         no_node=why_unschedulable(accelerator, nodes),
+        own_limit=_own_limit(spec),
     )
 
 

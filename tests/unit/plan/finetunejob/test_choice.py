@@ -174,3 +174,11 @@ def test_a_gpu_that_is_too_small_is_refused_with_the_cpu_as_one_way_out(law: Any
     law.reconcile()
     assert law.condition("Ready")["reason"] == "DoesNotFit"
     assert law.condition("Ready")["message"].endswith("or accelerator.count: 0 to train on the CPU")
+
+
+def test_a_lower_memory_limit_beside_a_gpu_lowers_the_request_with_it(law: Any) -> None:
+    law.add_gpu_node()
+    law.edit(accelerator={"count": 1}, podOverrides={"resources": {"limits": {"memory": "3Gi"}}})
+    law.start()
+    made = law.job("train")["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert (made["requests"]["memory"], made["limits"]["memory"]) == ("3072Mi", "3Gi")
