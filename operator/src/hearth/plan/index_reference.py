@@ -12,6 +12,9 @@ from hearth.plan.world import ObjectKey, World
 from hearth.render.gateway import Index, retrieval
 from hearth.render.vllm import PORT
 
+SEARCHES_WORDS = frozenset({"BM25", "Hybrid"})
+"""Capabilities of an engine that only an index built with words has."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
@@ -46,10 +49,26 @@ def resolve_index(world: World, spec: LLMServiceSpec) -> IndexState | None:
         return IndexState(reason=match["reason"], message=f"VectorIndex {name}: {match['message']}")
     index = _index(world, name, found, embeddings[0])
     if spec.rag.retrieval == "Hybrid" and "Hybrid" not in index.capabilities:
-        can = ", ".join(index.capabilities) or "Dense"
-        message = f"rag.retrieval: Hybrid, but VectorIndex {name} can only do: {can}; use Dense, or topology: Lite"
+        message = f"rag.retrieval: Hybrid, but VectorIndex {name} {_lacks(index, status)}"
         return IndexState(reason="RetrievalNotPossible", message=message, stalled=True)
     return IndexState(index=index, retrieval=retrieval(spec.rag, index))
+
+
+def _capabilities(status: Json) -> tuple[str, ...]:
+    """What the build that serves can do: what its engine can, without words where it was built without them.
+
+    Its own fact decides, and not the spec, which may ask for another build by now.
+    """
+    engine: list[str] = status.get("capabilities", [])
+    words = status.get("resolved", {}).get("sparse", False)
+    return tuple(c for c in engine if words or c not in SEARCHES_WORDS)
+
+
+def _lacks(index: Index, status: Json) -> str:
+    """Why the index cannot be searched by words, and what to do."""
+    if "Hybrid" in status.get("capabilities", []):
+        return "was built without words; use Dense, or leave sparse out of the index's spec"
+    return f"can only do: {', '.join(index.capabilities) or 'Dense'}; use Dense, or topology: Lite"
 
 
 def _secret(part: Json | None) -> str | None:
@@ -62,19 +81,16 @@ def _index(world: World, name: str, found: Json, embedding: Json) -> Index:
     status, spec = found["status"], found.get("spec", {})
     asked = next((e for e in spec.get("embeddings", []) if e["serviceRef"] == embedding["serviceRef"]), None)
     namespace, domain = world.owner["metadata"]["namespace"], world.settings.cluster_domain
-    url = embedding.get("endpoint")
-    if not url:
-        url = f"http://{embedding['serviceRef']['name']}.{namespace}.svc.{domain}:{PORT}/v1"
     return Index(
         name=name,
         endpoint=status["endpoint"],
         collection=status["builds"]["alias"],
-        embedding_url=url,
+        embedding_url=f"http://{embedding['serviceRef']['name']}.{namespace}.svc.{domain}:{PORT}/v1",
         embedding_model=embedding.get("model") or embedding["serviceRef"]["name"],
         field=f"dense_{embedding['name']}",
         metric=embedding.get("metric", "Cosine"),
         query_prefix=embedding.get("queryPrefix"),
-        capabilities=tuple(status.get("capabilities", [])),
+        capabilities=_capabilities(status),
         search=status.get("index", {}).get("search", {}),
         milvus_secret=_secret(spec.get("milvus", {}).get("external")),
         embedder_secret=_secret(asked),

@@ -15,6 +15,7 @@ def vector_index(**status: Any) -> dict[str, Any]:
         "embeddings": [{"name": "text", "serviceRef": {"name": "minilm"}, "model": "minilm", "metric": "Cosine"}],
         "capabilities": ["Dense", "BM25", "Hybrid"],
         "index": {"type": "HNSW", "params": {"M": 16}, "search": {"ef": 256}},
+        "resolved": {"sparse": True},
     }
     return {"kind": "VectorIndex", "metadata": {"name": "handbook"}, "status": built | status}
 
@@ -100,6 +101,25 @@ def test_hybrid_on_an_index_that_cannot_is_told(answering: Any) -> None:
     answering.reconcile()
     assert answering.condition("Stalled")["reason"] == "RetrievalNotPossible"
     assert "can only do: Dense" in answering.condition("Ready")["message"]
+
+
+def test_hybrid_on_an_index_that_was_built_without_words_is_told(answering: Any) -> None:
+    answering.edit(rag=RAG | {"retrieval": "Hybrid"})
+    answering.others[("VectorIndex", "handbook")] = vector_index(resolved={"sparse": False})
+    answering.reconcile()
+    assert answering.condition("Stalled")["reason"] == "RetrievalNotPossible"
+    assert "was built without words" in answering.condition("Ready")["message"]
+
+
+@pytest.mark.parametrize(("built", "asked", "retrieval"), [(False, True, "Dense"), (True, False, "Hybrid")])
+def test_unset_retrieval_is_what_the_build_that_serves_can_do_whatever_the_next_one_will(
+    answering: Any, built: bool, asked: bool, retrieval: str
+) -> None:
+    index = vector_index(resolved={"sparse": built})
+    index["spec"] = {"sparse": {"enabled": asked}}
+    answering.others[("VectorIndex", "handbook")] = index
+    answering.reconcile()
+    assert config(answering)["rag"]["retrieval"] == retrieval
 
 
 def test_unset_retrieval_is_what_the_index_can_do(answering: Any) -> None:
