@@ -41,6 +41,8 @@ def compose_status(
     status: Json = {key: live[key] for key in FACTS if key in live}
     if build.result is not None:
         status = facts(spec, build, build.result)
+    if "embeddings" in status:
+        status["embeddings"] = [_as_asked(spec, e) for e in status["embeddings"]]
     status["observedGeneration"] = generation
     status["builds"] = _builds(live, build)
     resolved = _resolved(live, engine, build)
@@ -70,9 +72,8 @@ def facts(spec: VectorIndexSpec, build: BuildState, result: Json) -> Json:
     """What the status says of a build that has just been finished."""
     assert build.build is not None
     made = {e["name"]: e["dimension"] for e in result["embeddings"]}
-    embeddings = []
-    for asked, by in zip(spec.embeddings, build.build.embedders, strict=True):
-        told: Json = {
+    embeddings = [
+        {
             "name": asked.name,
             "dimension": made[asked.name],
             "serviceRef": {"name": asked.service_ref.name},
@@ -80,7 +81,8 @@ def facts(spec: VectorIndexSpec, build: BuildState, result: Json) -> Json:
             "modelDigest": by.digest,
             "metric": asked.metric or "Cosine",
         }
-        embeddings.append(told | ({"queryPrefix": asked.query_prefix} if asked.query_prefix else {}))
+        for asked, by in zip(spec.embeddings, build.build.embedders, strict=True)
+    ]
     recall = {**result["recall"], "measured": f"{result['recall']['measured']:.4f}", "target": recall_target(spec)}
     return {
         **{key: result[key] for key in ("documents", "chunks", "skippedCount", "embeddedNow", "capabilities")},
@@ -89,6 +91,19 @@ def facts(spec: VectorIndexSpec, build: BuildState, result: Json) -> Json:
         "recall": recall,
         "index": {key: value for key, value in result["index"].items() if value not in ({}, None)},
     }
+
+
+def _as_asked(spec: VectorIndexSpec, embedding: Json) -> Json:
+    """An embedding of the build that serves, with the query prefix that the spec gives it now: no build depends on it.
+
+    Where the spec has another service for it by now, the prefix belongs to that one, and the old one stays.
+    """
+    name, service = embedding["name"], embedding["serviceRef"]["name"]
+    asked = next((e for e in spec.embeddings if (e.name, e.service_ref.name) == (name, service)), None)
+    if asked is None:
+        return embedding
+    kept = {key: value for key, value in embedding.items() if key != "queryPrefix"}
+    return kept | ({"queryPrefix": asked.query_prefix} if asked.query_prefix else {})
 
 
 def _unique(skipped: list[Json]) -> list[Json]:

@@ -97,6 +97,22 @@ def test_what_a_build_is_not_made_of_makes_no_new_one(scene: Any, what: str) -> 
     assert scene.condition("Indexed") == ("True", "Indexed")
 
 
+def test_another_query_prefix_holds_for_the_build_that_serves(scene: Any) -> None:
+    scene.serves()
+    assert "queryPrefix" not in scene.status["embeddings"][0]
+    scene.spec["embeddings"][0]["queryPrefix"] = "query: "
+    scene.act()
+    assert scene.status["embeddings"][0]["queryPrefix"] == "query: "
+
+    scene.spec["embeddings"] = [{"name": "text", "serviceRef": {"name": "next"}, "queryPrefix": "search: "}]
+    scene.act()
+    assert scene.status["embeddings"][0]["queryPrefix"] == "query: ", "the next embedder's prefix waits for its build"
+
+    scene.spec["embeddings"] = [{"name": "text", "serviceRef": {"name": "embedder"}}]
+    scene.act()
+    assert "queryPrefix" not in scene.status["embeddings"][0]
+
+
 def test_another_dimension_is_told_once_it_serves(scene: Any, made: Any) -> None:
     scene.serves()
     scene.around["LLMService"] = made.embedder("sha256:" + "b" * 64)
