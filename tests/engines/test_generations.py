@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hearth_indexer import recall
+from hearth_indexer.recall import search
 from indexer_runs import Indexer, write_document
 from pymilvus.client.types import LoadState
 
@@ -74,3 +77,30 @@ def test_a_busy_embedder_is_asked_again(index: Indexer) -> None:
     index.embedder.failures = [429, 503]
 
     assert index().result["embeddedNow"] == 36
+
+
+@pytest.mark.parametrize("engine", ["lite_server"], indirect=True)
+def test_another_recall_target_chooses_search_parameters_anew_and_embeds_nothing(
+    index: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "search", narrow_graph)
+    asked = {"k": 5, "queries": 20}
+    first = index(index=asked | {"recallTarget": 0.5}).result
+    assert (first["recall"]["measured"], first["index"]["search"]) == (0.6, {"ef": 64})
+    index.embedder.asked.clear()
+
+    second = index(index=asked | {"recallTarget": 0.9}).result
+    assert (second["recall"]["measured"], second["index"]["search"]) == (1.0, {"ef": 128})
+    third = index(index={"k": 4, "queries": 30, "recallTarget": 0.9}).result
+    assert (third["recall"]["k"], third["recall"]["queries"]) == (4, 30)
+    assert {r["collection"] for r in (second, third)} == {first["collection"]}
+    assert index.embedder.asked == []
+
+
+def narrow_graph(*asked: Any) -> list[list[str]]:
+    """The engine's answers, of which a search with the narrowest setting misses all but three.
+
+    A graph of so few chunks finds everything, however narrowly it is searched.
+    """
+    found = search(*asked)
+    return [ids[:3] for ids in found] if asked[-1] == {"ef": 64} else found

@@ -1,7 +1,7 @@
 """One generation of an index: filled, counted, measured, and only then put in service.
 
-Its name is a digest of everything that makes it what it is. A run that finds its collection complete has nothing to do;
-one that finds it half full goes on; and the alias stands for a complete generation at every moment.
+Its name is a digest of everything that makes it what it is. A run that finds its collection complete has at most to
+measure it anew; one that finds it half full goes on; and the alias stands for a complete generation at every moment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hearth_indexer.ledger import Build, Ledger, now_ms, retired
 from hearth_indexer.outcome import UnavailableError
 from hearth_indexer.recall import Measured, measure
 from hearth_indexer.schema import TEXT_BYTES, create, index_params, search_ladder
-from hearth_indexer.settings import Embedding, IndexType, RunSettings
+from hearth_indexer.settings import Embedding, IndexType, RunSettings, VectorIndexing
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Builder:
         build = next((b for b in known if b.collection == name), None)
         if build is not None and build.complete and self._whole(build):
             log.info("%s is complete already", name)
+            build = self._tuned(build, chunks)
         else:
             build = self._complete(name, chunks, known)
         self._engine.point_alias(self._asked.alias, name)
@@ -112,6 +113,16 @@ class Builder:
         self._ledger.record(finished)
         return finished
 
+    def _tuned(self, build: Build, chunks: Sequence[Chunk]) -> Build:
+        """The complete build, measured as is asked now; one that was measured so already stays as it is."""
+        asked = self._asked.index
+        if all(build.measured.get(key) == value for key, value in _measurement(asked).items()):
+            return build
+        log.info("%s is measured again: recall@%d over %d queries", build.collection, asked.k, asked.queries)
+        tuned = replace(build, measured=self._measured(build.collection, chunks))
+        self._ledger.record(tuned)
+        return tuned
+
     def _measured(self, name: str, chunks: Sequence[Chunk]) -> dict[str, object]:
         """Recall of the worst vector field, with the search parameters that suit every field."""
         asked, params = self._asked.index, index_params(self._kind, len(chunks))
@@ -123,7 +134,7 @@ class Builder:
         ]
         worst = min(found, key=lambda m: m.recall)
         widest = max(found, key=lambda m: ladder.index(m.search)).search
-        return {**asdict(worst), "search": widest, "type": self._kind, "params": params}
+        return {**asdict(worst), **_measurement(asked), "search": widest, "type": self._kind, "params": params}
 
     def _filled(self, name: str, chunks: Sequence[Chunk], known: Sequence[Build]) -> Build:
         """The build with every chunk inserted, from wherever its vectors come cheapest."""
@@ -207,6 +218,11 @@ def collection_name(asked: RunSettings, sparse: bool, kind: IndexType, chunks: S
     for chunk in chunks:
         digest.update(json.dumps([chunk.id, chunk.title, chunk.heading, chunk.page]).encode())
     return f"{asked.alias}_{digest.hexdigest()[:12]}"
+
+
+def _measurement(asked: VectorIndexing) -> dict[str, object]:
+    """What decides which search parameters are chosen: no part of a collection's name, for no row depends on it."""
+    return {"target": asked.recall_target, "k": asked.k, "queries": asked.queries}
 
 
 def _row(chunk: Chunk, vectors: dict[str, Vector]) -> dict[str, object]:

@@ -36,7 +36,7 @@ class Build:
     complete: bool = False
     """Every chunk is in and was counted."""
     measured: dict[str, Any] = field(default_factory=dict)
-    """What was measured when it was completed: recall, index and search parameters."""
+    """What was measured last, and what for: recall and target, index and search parameters."""
 
 
 class Ledger:

@@ -125,7 +125,16 @@ def recall_condition(spec: VectorIndexSpec, status: Json) -> Condition:
     told = f"recall@{recall['k']} is {recall['measured']} over {recall['queries']} queries; the target is {target}"
     if decimal(recall["measured"]) >= decimal(target):
         return Condition("RecallMet", "True", "Measured", told)
-    return Condition("RecallMet", "False", "BelowTarget", f"{told}: set index.type to FLAT, or lower the target")
+    return Condition("RecallMet", "False", "BelowTarget", f"{told}: {_next_for_recall(status, target)}")
+
+
+def _next_for_recall(status: Json, target: str) -> str:
+    """What comes next, or what to do where every search parameter was tried."""
+    if decimal(status["recall"]["target"]) != decimal(target):
+        return f"search parameters were chosen for {status['recall']['target']}; the next build chooses them anew"
+    if status.get("index", {}).get("type") == "FLAT":
+        return "the search is exact already; lower the target"
+    return "no search parameter reached it; set index.type to FLAT, or lower the target"
 
 
 def _builds(live: Json, build: BuildState) -> Json:

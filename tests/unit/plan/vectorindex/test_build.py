@@ -161,7 +161,29 @@ def test_recall_below_the_target_is_told_but_serves(scene: Any, made: Any) -> No
 
     assert scene.condition("RecallMet") == ("False", "BelowTarget")
     assert "recall@10 is 0.8000 over 100 queries; the target is 0.95" in scene.message("RecallMet")
+    assert scene.message("RecallMet").endswith(
+        "no search parameter reached it; set index.type to FLAT, or lower the target"
+    )
     assert scene.condition("Ready") == ("True", "Indexed")
+
+
+def test_a_raised_recall_target_asks_for_other_search_parameters_before_another_index_type(
+    scene: Any, made: Any
+) -> None:
+    scene.serves()
+    scene.spec["index"] = {"recallTarget": "0.999"}
+    scene.act()
+
+    assert scene.condition("RecallMet") == ("False", "BelowTarget")
+    assert scene.message("RecallMet").endswith(
+        "search parameters were chosen for 0.95; the next build chooses them anew"
+    )
+    assert scene.condition("Indexed") == ("False", "Building")
+    tuned = {"recall": {"k": 10, "queries": 100, "measured": 0.9995}, "index": {"type": "HNSW", "search": {"ef": 256}}}
+    scene.job_ends({"result": made.result | tuned})
+    scene.act()
+    assert scene.condition("RecallMet") == ("True", "Measured")
+    assert scene.status["index"]["search"] == {"ef": 256}
 
 
 def test_an_attempt_that_failed_is_told_while_the_job_tries_again(scene: Any) -> None:
