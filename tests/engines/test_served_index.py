@@ -70,7 +70,7 @@ def test_what_the_engine_can_do_is_found_out(served: Served) -> None:
 
     assert served.result["capabilities"] == expected
     assert served.result["sparse"] is ("BM25" in expected)
-    assert "handbook_probe" not in served.engine.client().list_collections()
+    assert "handbook_PROBE" not in served.engine.client().list_collections()
 
 
 def test_a_search_finds_the_passage_with_its_heading(served: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,25 @@ def test_the_indexer_understands_what_it_is_told() -> None:
         ("handbook", "Standalone", "handbook"),
         ("my-docs.v2", "Lite", "my_docs_v2"),
         ("2026-reports", "Standalone", "i_2026_reports"),
-        ("handbook", "External", "team_handbook"),
+        ("hearth-builds", "Lite", "i_hearth_builds"),
+        ("handbook", "External", "team_handbook_a103d1b5"),
     ],
 )
 def test_an_alias_is_a_name_that_milvus_allows(name: str, topology: str, alias: str) -> None:
-    assert alias_of({"metadata": {"name": name, "namespace": "team"}}, topology) == alias
+    assert alias_of({"metadata": {"name": name, "namespace": "team", "uid": "u"}}, topology) == alias
+
+
+def test_no_two_indexes_of_any_cluster_have_one_alias_in_a_shared_milvus() -> None:
+    resources = [("a-b", "c", "1"), ("a", "b-c", "2"), ("a", "b-c", "3")]
+    owners = [{"metadata": {"namespace": n, "name": name, "uid": uid}} for n, name, uid in resources]
+    aliases = [alias_of(owner, "External") for owner in owners]
+    assert len(set(aliases)) == 3
+    assert all(re.fullmatch("a_b_c_[0-9a-f]{8}", alias) for alias in aliases)
+
+
+def test_an_index_keeps_the_alias_that_it_has_on_record_in_a_shared_milvus() -> None:
+    owner: Json = {**OWNER, "status": {"builds": {"active": "b1", "alias": "team_handbook"}}}
+    assert alias_of(owner, "External") == "team_handbook"
 
 
 def test_names_stay_within_their_limits() -> None:

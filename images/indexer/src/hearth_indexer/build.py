@@ -18,6 +18,7 @@ from hearth_indexer.embed import Embedder, Vector
 from hearth_indexer.engine import Engine, engine_errors
 from hearth_indexer.ledger import Build, Ledger, now_ms, retired
 from hearth_indexer.outcome import UnavailableError
+from hearth_indexer.ownership import ours, readable, refuse_taken_alias
 from hearth_indexer.recall import Measured, measure
 from hearth_indexer.schema import TEXT_BYTES, create, index_params, search_ladder
 from hearth_indexer.settings import Embedding, IndexType, RunSettings, VectorIndexing
@@ -63,17 +64,21 @@ class Builder:
         self._ledger = Ledger(engine)
         self._kind: IndexType = asked.index.type or DEFAULT_INDEX
         self._reused = 0
+        self._read: set[str] = set()
 
     def serve(self, chunks: Sequence[Chunk]) -> Built:
         """Makes the generation of these chunks, or finds it, and switches the alias to it."""
         name = collection_name(self._asked, self._sparse, self._kind, chunks)
-        known = self._loadable(self._ledger.builds(self._asked.alias, self._asked.owner))
+        recorded = self._ledger.builds()
+        if self._asked.uid:
+            refuse_taken_alias(self._asked, self._engine.alias_target(self._asked.alias), recorded)
+        known = self._loadable([b for b in recorded if ours(self._asked, b)])
         build = next((b for b in known if b.collection == name), None)
         if build is not None and build.complete and self._whole(build):
             log.info("%s is complete already", name)
             build = self._tuned(build, chunks)
         else:
-            build = self._complete(name, chunks, known)
+            build = self._complete(name, chunks, [*known, *(b for b in recorded if readable(self._asked, b))])
         self._engine.point_alias(self._asked.alias, name)
         dropped = self._retire(name)
         requested = sum(e.requested for e in self._embedders.values())
@@ -116,11 +121,12 @@ class Builder:
     def _tuned(self, build: Build, chunks: Sequence[Chunk]) -> Build:
         """The complete build, measured as is asked now; one that was measured so already stays as it is."""
         asked = self._asked.index
-        if all(build.measured.get(key) == value for key, value in _measurement(asked).items()):
-            return build
-        log.info("%s is measured again: recall@%d over %d queries", build.collection, asked.k, asked.queries)
-        tuned = replace(build, measured=self._measured(build.collection, chunks))
-        self._ledger.record(tuned)
+        tuned = replace(build, owner=self._asked.mark)
+        if any(build.measured.get(key) != value for key, value in _measurement(asked).items()):
+            log.info("%s is measured again: recall@%d over %d queries", build.collection, asked.k, asked.queries)
+            tuned = replace(tuned, measured=self._measured(build.collection, chunks))
+        if tuned != build:
+            self._ledger.record(tuned)
         return tuned
 
     def _measured(self, name: str, chunks: Sequence[Chunk]) -> dict[str, object]:
@@ -164,7 +170,7 @@ class Builder:
 
     def _created(self, name: str, chunks: int, dimensions: dict[str, int]) -> Build:
         build = Build(
-            collection=name, alias=self._asked.alias, owner=self._asked.owner, created=now_ms(), chunks=chunks,
+            collection=name, alias=self._asked.alias, owner=self._asked.mark, created=now_ms(), chunks=chunks,
             embedders={e.field: e.identity for e in self._asked.embeddings}, dimensions=dimensions,
         )  # fmt: skip
         self._engine.drop(name)  # of a run that was killed before it wrote the ledger
@@ -184,6 +190,7 @@ class Builder:
             wanted = sorted({c.digest for c in batch} - held.keys())
             if wanted and build.embedders.get(embedding.field) == embedding.identity:
                 self._engine.load(build.collection)
+                self._read.add(build.collection)
                 for row in self._engine.where_in(build.collection, "digest", wanted, ["digest", embedding.field]):
                     held[row["digest"]] = [float(x) for x in row[embedding.field]]
         fresh = {c.digest: c.content for c in batch if c.digest not in held}
@@ -196,17 +203,22 @@ class Builder:
         return [held[c.digest] for c in batch]
 
     def _retire(self, active: str) -> tuple[str, ...]:
-        """Drops what is not kept, and takes what is kept out of memory; a run that reuses its vectors loads it."""
-        builds = self._ledger.builds(self._asked.alias, self._asked.owner)
+        """Drops what is not kept, and takes what is kept out of memory; a run that reuses its vectors loads it.
+
+        What another index made is only taken out of memory again, where it was read and nothing is served from it.
+        """
+        recorded = self._ledger.builds()
+        builds = [b for b in recorded if ours(self._asked, b)]
         unwanted = retired(builds, active, self._asked.keep_builds)
         dropped: list[str] = []
         for build in unwanted:
             if self._engine.drop(build.collection):
                 self._ledger.forget(build.collection)
                 dropped.append(build.collection)
-        for build in builds:
-            if build.collection != active and build not in unwanted:
-                self._engine.release(build.collection)
+        kept = [b.collection for b in builds if b.collection != active and b not in unwanted]
+        lent = self._read & {b.collection for b in recorded if not ours(self._asked, b)}
+        for collection in [*kept, *(c for c in lent if not self._engine.aliases(c))]:
+            self._engine.release(collection)
         return tuple(dropped)
 
 

@@ -117,11 +117,16 @@ class Engine:
         """Drops a collection unless an alias stands for it; whether it is gone."""
         if not self.exists(collection):
             return True
+        if self.aliases(collection):
+            return False
         with engine_errors(f"dropping {collection}"):
-            if self.client.list_aliases(collection).get("aliases"):
-                return False
             self.client.drop_collection(collection)
             return True
+
+    def aliases(self, collection: str) -> list[str]:
+        """The aliases that stand for the collection."""
+        with engine_errors(f"asking for the aliases of {collection}"):
+            return list(self.client.list_aliases(collection).get("aliases", []))
 
     def unindexed(self, collection: str) -> list[str]:
         """The vector fields that have no index: a run ended between making the collection and its indexes.

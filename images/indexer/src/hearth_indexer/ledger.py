@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pymilvus import DataType
@@ -25,7 +25,7 @@ class Build:
     collection: str
     alias: str
     owner: str
-    """`namespace/name` of the VectorIndex."""
+    """`namespace/name` of the VectorIndex, with `@uid` behind it where the engine is not the index's alone."""
     created: int
     """Unix time in milliseconds."""
     chunks: int
@@ -66,16 +66,15 @@ class Ledger:
         with engine_errors(f"indexing {LEDGER}"):
             client.create_index(LEDGER, indexes, sync=False)
 
-    def builds(self, alias: str, owner: str) -> list[Build]:
-        """The builds of one index whose collections still exist, the newest first."""
+    def builds(self) -> list[Build]:
+        """Every build whose collection still exists, the newest first."""
         with engine_errors("reading the ledger"):
             rows = self._engine.client.query(
                 LEDGER, filter='collection != ""', output_fields=["facts"], limit=10000, consistency_level="Strong"
             )
             present = set(self._engine.client.list_collections())
-        known = [Build(**json.loads(row["facts"])) for row in rows]
-        ours = [b for b in known if b.alias == alias and b.owner == owner and b.collection in present]
-        return sorted(ours, key=lambda b: b.created, reverse=True)
+        known = [_build(row["facts"]) for row in rows]
+        return sorted((b for b in known if b.collection in present), key=lambda b: b.created, reverse=True)
 
     def record(self, build: Build) -> None:
         """Writes or replaces the row of a build."""
@@ -87,6 +86,12 @@ class Ledger:
         """Removes the row of a collection that is gone."""
         with engine_errors("writing the ledger"):
             self._engine.client.delete(LEDGER, filter=f'collection in ["{collection}"]')
+
+
+def _build(facts: str) -> Build:
+    """A row. What a later version wrote beside it is left out: two clusters may share an engine."""
+    known = {f.name for f in fields(Build)}
+    return Build(**{key: value for key, value in json.loads(facts).items() if key in known})
 
 
 def now_ms() -> int:

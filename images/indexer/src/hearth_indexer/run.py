@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 COUNTING_THREADS = 8
 """Documents whose tokens are counted at a time: counting waits for the embedder, not for this process."""
 
+SCRATCH = "_PROBE"
+"""Follows the alias in the name of the collection that capabilities are probed in, and that is dropped unasked. Capital
+letters: no Kubernetes name has them, so no alias of another index can be called so."""
+
 SKIPPED_TOLD = 10
 REASON_LENGTH = 160
 
@@ -51,7 +55,7 @@ def run(asked: RunSettings, progress: Progress) -> dict[str, Any]:
     # Parsing forks, so it comes before the engine's client starts its threads.
     read = list(parse_all(_raw(asked), asked.parsing.max_pages))
     engine = Engine(connect(asked.milvus))
-    able = capabilities(engine.client, f"{asked.alias}_probe")
+    able = capabilities(engine.client, f"{asked.alias}{SCRATCH}")
     sparse = supported(asked, able, engine.version())
     with httpx.Client(timeout=httpx.Timeout(120, connect=10)) as client:
         first = asked.embeddings[0]

@@ -93,7 +93,9 @@ class RunSettings(_Part):
     """Everything one run is asked to do."""
 
     owner: str
-    """`namespace/name` of the VectorIndex: marks the collections that may be dropped later."""
+    """`namespace/name` of the VectorIndex."""
+    uid: str = ""
+    """Its uid, where the engine is not its alone: another namespace or cluster may have an index that is called so."""
     alias: str
     """What readers search; points at the collection that serves."""
     milvus: Milvus
@@ -106,6 +108,11 @@ class RunSettings(_Part):
     index: VectorIndexing = VectorIndexing()
     keep_builds: int = Field(default=1, ge=0)
     """Complete generations that are kept beside the one that serves."""
+
+    @property
+    def mark(self) -> str:
+        """What the collections of this index are marked with: those may be dropped later."""
+        return f"{self.owner}@{self.uid}" if self.uid else self.owner
 
 
 def read(path: Path) -> RunSettings:

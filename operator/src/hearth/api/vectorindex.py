@@ -228,7 +228,8 @@ class VectorIndexSpec(ApiModel):
     """How builds follow one another."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """What becomes of the volume when the index is deleted. Retain: it stays, and an index of the same name takes it
-    up again. Delete: it goes too. The collections of topology External always stay."""
+    up again. Delete: it goes too. Collections of topology External always stay; an index of the same name takes their
+    vectors for its own ones."""
     pod_overrides: PodOverrides | None = None
     """Extra settings of the pods of Milvus and of the indexer; env and resources apply to Milvus alone."""
     suspend: bool = False

@@ -139,8 +139,8 @@ def _next_for_recall(status: Json, target: str) -> str:
 
 def _builds(live: Json, build: BuildState) -> Json:
     kept = {k: v for k, v in live.get("builds", {}).items() if k in ("active", "collection", "alias")}
-    if build.result is not None:
-        kept = {"active": build.wanted, "collection": build.result["collection"], "alias": build.result["alias"]}
+    if build.result is not None and build.build is not None:
+        kept = {"active": build.wanted, "collection": build.result["collection"], "alias": build.build.alias}
     elif build.building:
         kept["building"] = build.wanted
     return kept

@@ -30,6 +30,9 @@ BUILD = f"{GROUP}/build"
 FINAL_CODES = [64, 65, 66]
 """Exit codes that trying again cannot change: bad configuration or more than the engine can do, bad documents."""
 
+LEDGER = "hearth_builds"
+"""The collection in which the indexer keeps its records: no alias may have its name."""
+
 RETRIES = 6
 DEFAULT_RECALL = "0.95"
 
@@ -63,12 +66,25 @@ class Build:
 def alias_of(owner: Json, topology: str) -> str:
     """The Milvus alias that readers use. Milvus allows letters, digits and underscores, and no digit first.
 
-    A Milvus of somebody else may hold indexes of several namespaces.
+    A Milvus of somebody else may hold indexes of other namespaces and clusters, whose names look alike once they are
+    written in these characters. There the alias ends with a digest of the resource's uid, which no other resource of
+    any cluster has. An index that has an alias on record keeps it: aliases of earlier versions had no digest.
     """
     meta = owner["metadata"]
-    plain = f"{meta['namespace']}_{meta['name']}" if topology == "External" else str(meta["name"])
-    alias = plain.replace("-", "_").replace(".", "_")
-    return f"i_{alias}" if alias[0].isdigit() else alias
+    if topology == "External":
+        known: str | None = owner.get("status", {}).get("builds", {}).get("alias")
+        return known or f"{_plain_name(meta['namespace'], meta['name'])}_{digest8(_uid(owner))}"
+    return _plain_name(meta["name"])
+
+
+def _plain_name(*names: str) -> str:
+    alias = "_".join(names).replace("-", "_").replace(".", "_")
+    return f"i_{alias}" if alias[0].isdigit() or alias == LEDGER else alias
+
+
+def _uid(owner: Json) -> str:
+    """Empty for a resource that exists only in a preview."""
+    return str(owner["metadata"].get("uid", ""))
 
 
 def build_name(spec: VectorIndexSpec, build: Build) -> str:
@@ -104,6 +120,8 @@ def config(owner: Json, spec: VectorIndexSpec, build: Build) -> Json:
         ],
         "index": _index(spec),
     }
+    if spec.milvus.topology == "External":
+        told["uid"] = _uid(owner)
     if spec.parsing is not None:
         told["parsing"] = spec.parsing.model_dump(by_alias=True, exclude_none=True)
     if spec.chunking is not None:

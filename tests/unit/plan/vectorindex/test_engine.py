@@ -168,7 +168,7 @@ def test_an_external_milvus_gets_nothing_but_the_indexer(scene: Any) -> None:
     assert scene.condition("EngineReady") == ("True", "External")
     assert scene.status["endpoint"] == "https://milvus.example.com:19530"
     config = next(c for (kind, _), c in scene.children.items() if kind == "ConfigMap")["data"]["config.json"]
-    assert '"alias": "team_handbook"' in config
+    assert '"alias": "team_handbook_' in config
 
 
 def test_a_pod_that_finds_no_node_is_told_in_the_schedulers_words(scene: Any) -> None:
