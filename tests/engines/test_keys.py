@@ -59,7 +59,7 @@ async def test_documents_and_questions_are_embedded_with_the_key_that_is_named(
 
         config = {
             "index": "handbook",
-            "milvus": {"uri": index.engine.uri, "collection": "handbook"},
+            "milvus": {"uri": index.engine.uri, "collection": "handbook", "owner": "default/handbook"},
             "embedding": {"url": url, "model": "words", "field": "dense_text"},
         }
         with pytest.raises(ApiError, match="HTTP 401"):

@@ -89,9 +89,8 @@ async def test_a_gateway_finds_passages_with_the_parameters_that_were_measured(s
     retrieval = "Hybrid" if "Hybrid" in served.result["capabilities"] else "Dense"
     config = {
         "index": "handbook",
-        "milvus": {"uri": served.engine.uri, "collection": "handbook"},
+        "milvus": {"uri": served.engine.uri, "collection": "handbook", "owner": "default/handbook"},
         "embedding": {"url": served.index.embedder.url, "model": "words", "field": "dense_text"},
-        "search": served.result["index"]["search"],
         "candidates": candidates,
         "retrieval": retrieval,
     }

@@ -29,9 +29,10 @@ def gateway_of(index: Indexer, result: dict[str, Any]) -> RagConfig:
         "capabilities": result["capabilities"],
         "resolved": {"sparse": result["sparse"]},
     }
+    placed = {"name": "handbook", "namespace": "default"}
     asked = {"model": {"uri": "oci://model"}, "rag": {"indexRef": {"name": "handbook"}}}
     spec = LLMServiceSpec.model_validate(asked)
-    related = {index_key(OWNER, "handbook"): {"metadata": {"name": "handbook"}, "status": status}}
+    related = {index_key(OWNER, "handbook"): {"metadata": placed, "status": status}}
     found = resolve_index(World(OWNER, Settings(images=_images()), related=related), spec)
     assert found is not None
     assert found.index is not None
@@ -50,7 +51,9 @@ def _images() -> Images:
 async def test_questions_are_answered_by_meaning_where_the_index_was_built_without_words(index: Indexer) -> None:
     result = index(sparse=False).result
     assert "Hybrid" in result["capabilities"]
-    retriever = MilvusRetriever(gateway_of(index, result))
+    told = gateway_of(index, result)
+    assert told.retrieval == "Dense"
+    retriever = MilvusRetriever(told)
     found = await retriever.find("Document 7 > Part 2 Rule 7-2")
     await retriever.close()
 

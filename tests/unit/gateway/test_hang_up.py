@@ -12,7 +12,7 @@ CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "What colour is it?"}]}
 RAG = {
     "index": "handbook",
-    "milvus": {"uri": "http://nowhere:19530", "collection": "handbook"},
+    "milvus": {"uri": "http://nowhere:19530", "collection": "handbook", "owner": "team/handbook"},
     "embedding": {"url": "http://nowhere/v1", "model": "minilm", "field": "dense_text"},
 }
 
@@ -112,7 +112,7 @@ class SlowIndex:
             await asyncio.sleep(60)
         finally:
             self.stopped = True
-        return Found([], None)
+        return Found([], None, "Dense")
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -11,12 +11,13 @@ import pytest
 from hearth_gateway import milvus
 from hearth_gateway.config import RagConfig
 from hearth_gateway.errors import ApiError
+from hearth_gateway.generation import Serving
 from hearth_gateway.milvus import MilvusRetriever
 from pymilvus import MilvusException
 
 RAG: dict[str, Any] = {
     "index": "handbook",
-    "milvus": {"uri": "http://nowhere:19530", "collection": "handbook"},
+    "milvus": {"uri": "http://nowhere:19530", "collection": "handbook", "owner": "team/handbook"},
     "embedding": {"url": "http://nowhere/v1", "model": "minilm", "field": "dense_text"},
     "topK": 1,
 }
@@ -24,17 +25,50 @@ HIT = {"distance": 0.9, "entity": {"id": "1", "document": "leave.md", "title": "
 
 
 class FakeMilvus:
-    """Finds one passage; a fault is raised instead."""
+    """An index of one generation, with one passage; a fault is raised by its searches."""
 
-    def __init__(self, fault: Exception | None = None) -> None:
+    def __init__(self, fault: Exception | None = None, **facts: Any) -> None:
         self.fault = fault
         self.searched: list[dict[str, Any]] = []
+        self.ledger_reads = 0
+        self.loaded: list[str] = []
+        self.switch("handbook_1", **facts)
+
+    def switch(self, collection: str, model: str = "minilm", metric: str = "COSINE", **more: Any) -> None:
+        """The alias stands for this collection from now on."""
+        self.serving, self.metric = collection, metric
+        self.fields = ["id", "dense_text", *(["sparse"] if more.get("words") else [])]
+        embedders = {"dense_text": f"{model}@sha256:1"}
+        self.facts = {"owner": "team/handbook", "embedders": embedders, "measured": {"search": more.get("search", {})}}
+        self.facts |= more.get("facts", {})
+
+    def describe_alias(self, alias: str, timeout: float) -> dict[str, Any]:
+        assert (alias, timeout) == ("handbook", 10)
+        return {"alias": alias, "collection_name": self.serving}
+
+    def describe_collection(self, collection: str, timeout: float) -> dict[str, Any]:
+        assert (collection, timeout) == (self.serving, 10)
+        return {"fields": [{"name": name} for name in self.fields]}
+
+    def describe_index(self, collection: str, field: str, timeout: float) -> dict[str, Any]:
+        assert (collection, field, timeout) == (self.serving, "dense_text", 10)
+        return {"metric_type": self.metric}
+
+    def query(self, ledger: str, **asked: Any) -> list[dict[str, Any]]:
+        assert (ledger, asked["filter"]) == ("hearth_builds", f'collection == "{self.serving}"')
+        self.ledger_reads += 1
+        return [{"facts": json.dumps(self.facts)}]
 
     def search(self, collection: str, **asked: Any) -> list[list[dict[str, Any]]]:
         self.searched.append({"collection": collection, **asked})
         if self.fault is not None:
             raise self.fault
         return [[HIT]]
+
+    def load_collection(self, collection: str, timeout: float) -> None:
+        assert timeout == 60
+        self.fault = None
+        self.loaded.append(collection)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -70,6 +104,7 @@ async def test_a_question_longer_than_the_embedder_reads_is_cut_by_the_embedder(
     found = await retriever(answer).find("Why? " * 4000)
 
     assert [p.document for p in found.passages] == ["leave.md"]
+    assert bodies[0]["model"] == "minilm", "the pinned name: no other model answers to it"
     assert bodies[0]["truncate_prompt_tokens"] == -1
     assert bodies[0]["input"] == "Why? " * 4000
 
@@ -157,9 +192,97 @@ async def test_milvus_gets_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyP
 async def test_the_index_is_searched_as_its_recall_was_measured(
     search: dict[str, int], candidates: int, params: dict[str, int] | None
 ) -> None:
-    engine = FakeMilvus()
-    await retriever(engine=engine, search=search, candidates=candidates).find("Q?")
+    engine = FakeMilvus(search=search)
+    await retriever(engine=engine, candidates=candidates).find("Q?")
 
     (asked,) = engine.searched
     assert asked["search_params"] == {"metric_type": "COSINE"} | ({"params": params} if params else {})
     assert asked["limit"] == candidates
+
+
+async def test_a_collection_that_the_engine_forgot_to_load_is_loaded() -> None:
+    engine = FakeMilvus(MilvusException(message="Collection 'handbook_1' is in state 'released'; call load()"))
+    found = await retriever(engine=engine).find("Q?")
+
+    assert [p.document for p in found.passages] == ["leave.md"]
+    assert engine.loaded == ["handbook_1"]
+
+
+async def test_a_new_build_is_searched_as_it_was_made_before_the_gateway_is_told() -> None:
+    engine = FakeMilvus(words=True, search={"ef": 64})
+    asked = retriever(engine=engine, retrieval="Hybrid")
+    assert (await asked.find("Q?")).mode == "Hybrid"
+    engine.searched.clear()
+
+    engine.switch("handbook_2", metric="L2", search={"nprobe": 16})
+    found = await asked.find("Q?")
+    (search,) = engine.searched
+    assert search["collection"] == "handbook_2"
+    assert search["search_params"] == {"metric_type": "L2", "params": {"nprobe": 16}}
+    assert (found.mode, found.best_similarity) == ("Dense", 1 - 0.9 / 2)
+
+
+@pytest.mark.parametrize(
+    ("switched", "said"),
+    [
+        ({"model": "e5"}, "index handbook has the vectors of e5 by now, and this gateway asks minilm yet"),
+        ({"facts": {"owner": "other/handbook"}}, "stands for handbook_2, made by other/handbook"),
+        ({"facts": {"embedders": {}}}, "index handbook has the vectors of None by now"),
+    ],
+)
+async def test_vectors_of_two_models_and_documents_of_two_indexes_are_never_mixed(
+    switched: dict[str, Any], said: str
+) -> None:
+    engine = FakeMilvus()
+    asked = retriever(engine=engine)
+    await asked.find("Q?")
+    engine.searched.clear()
+    engine.switch("handbook_2", **switched)
+
+    with pytest.raises(ApiError, match=said) as refused:
+        await asked.find("Q?")
+    assert refused.value.status == 503
+    assert engine.searched == []
+
+
+@pytest.mark.parametrize("owner", ["team/handbook@1", "team/handbook"])
+async def test_an_index_that_shares_its_engine_answers_from_its_builds_and_those_of_an_earlier_version(
+    owner: str,
+) -> None:
+    engine = FakeMilvus(facts={"owner": owner})
+    asked = retriever(engine=engine, milvus=RAG["milvus"] | {"owner": "team/handbook@1"})
+    assert (await asked.find("Q?")).passages
+
+
+async def test_a_switch_in_the_middle_of_a_question_leads_it_to_the_new_build() -> None:
+    engine = FakeMilvus()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        engine.switch("handbook_2")
+        return embedding(request)
+
+    search = engine.search
+
+    def released(collection: str, **asked: Any) -> list[list[dict[str, Any]]]:
+        if collection == "handbook_1":
+            raise MilvusException(message="Collection 'handbook_1' is in state 'released'; call load()")
+        return search(collection, **asked)
+
+    engine.search = released  # type: ignore[method-assign]
+    found = await retriever(answer, engine).find("Q?")
+
+    assert [p.document for p in found.passages] == ["leave.md"]
+    assert engine.loaded == [], "the old build stays out of memory"
+
+
+async def test_what_a_collection_is_like_is_read_once_in_half_a_minute() -> None:
+    clock = [0.0]
+    engine = FakeMilvus()
+    asked = retriever(engine=engine)
+    asked._serving = Serving(asked._config, lambda: clock[0])
+    for clock[0], reads in ((0.0, 1), (29.0, 1), (31.0, 2), (40.0, 2)):
+        await asked.find("Q?")
+        assert engine.ledger_reads == reads
+    engine.switch("handbook_2")
+    await asked.find("Q?")
+    assert engine.ledger_reads == 3

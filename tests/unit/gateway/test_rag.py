@@ -20,7 +20,7 @@ from hearth_gateway.retrieval import Found, fuse, similarity
 CHAT = "/v1/chat/completions"
 RAG = {
     "index": "handbook",
-    "milvus": {"uri": "http://nowhere:19530", "collection": "handbook"},
+    "milvus": {"uri": "http://nowhere:19530", "collection": "handbook", "owner": "team/handbook"},
     "embedding": {"url": "http://nowhere/v1", "model": "minilm", "field": "dense_text"},
 }
 
@@ -34,7 +34,7 @@ def passage(number: int, near: float | None = 0.5, text: str = "") -> Passage:
 class FakeIndex:
     """Finds what the test put there."""
 
-    found: Found = field(default_factory=lambda: Found([passage(1), passage(2)], 0.5))
+    found: Found = field(default_factory=lambda: Found([passage(1), passage(2)], 0.5, "Dense"))
     asked: list[str] = field(default_factory=list)
 
     async def find(self, question: str) -> Found:
@@ -153,7 +153,7 @@ async def test_an_abstention_that_no_model_wrote_tells_its_usage_where_asked_to(
     gateway: Any, engine: Any, calling: Any
 ) -> None:
     body = ask("Q?", stream=True, stream_options={"include_usage": True})
-    async with calling(gateway(FakeIndex(Found([], None)), rag=RAG)) as client:
+    async with calling(gateway(FakeIndex(Found([], None, "Dense")), rag=RAG)) as client:
         stream = (await client.post(CHAT, json=body)).text
     last = json.loads(stream.split("\n\n")[-3].removeprefix("data: "))
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 0)
@@ -163,7 +163,7 @@ async def test_an_abstention_that_no_model_wrote_tells_its_usage_where_asked_to(
 async def test_nothing_near_enough_is_said_without_asking_the_model(
     gateway: Any, engine: Any, calling: Any, streamed: bool
 ) -> None:
-    index = FakeIndex(Found([passage(1, 0.2)], 0.2))
+    index = FakeIndex(Found([passage(1, 0.2)], 0.2, "Dense"))
     rag = RAG | {"minSimilarity": 0.3, "abstainMessage": "I can't find that."}
     async with calling(gateway(index, rag=rag)) as client:
         response = await client.post(CHAT, json=ask("Who won the cup?", stream=streamed))
@@ -173,7 +173,7 @@ async def test_nothing_near_enough_is_said_without_asking_the_model(
 
 
 async def test_an_empty_index_abstains(gateway: Any, engine: Any, calling: Any) -> None:
-    async with calling(gateway(FakeIndex(Found([], None)), rag=RAG)) as client:
+    async with calling(gateway(FakeIndex(Found([], None, "Dense")), rag=RAG)) as client:
         answer = (await client.post(CHAT, json=ask("Anything?"))).json()
     assert engine.asked == []
     assert answer["choices"][0]["message"]["content"] == "The documents do not hold the answer."
@@ -299,7 +299,7 @@ async def test_passages_fit_the_room_they_have_in_the_engines_own_tokens(
     gateway: Any, engine: Any, calling: Any, texts: tuple[str, ...]
 ) -> None:
     engine.counts = small_vocabulary
-    index = FakeIndex(Found([passage(n, text=text) for n, text in enumerate(texts, start=1)], 0.5))
+    index = FakeIndex(Found([passage(n, text=text) for n, text in enumerate(texts, start=1)], 0.5, "Dense"))
     async with calling(gateway(index, rag=RAG | {"maxContextTokens": 600})) as client:
         await client.post(CHAT, json=ask("Q?"))
     assert 200 < small_vocabulary(shown(engine)) <= 600
@@ -308,7 +308,7 @@ async def test_passages_fit_the_room_they_have_in_the_engines_own_tokens(
 async def test_no_passage_is_left_out_that_fits(gateway: Any, engine: Any, calling: Any) -> None:
     engine.counts = small_vocabulary
     found = [passage(n, text="word " * 80) for n in (1, 2)]
-    async with calling(gateway(FakeIndex(Found(found, 0.5)), rag=RAG | {"maxContextTokens": 220})) as client:
+    async with calling(gateway(FakeIndex(Found(found, 0.5, "Dense")), rag=RAG | {"maxContextTokens": 220})) as client:
         await client.post(CHAT, json=ask("Q?"))
     assert shown(engine) == numbered(found)
 
@@ -320,7 +320,7 @@ async def test_passages_that_surely_fit_are_not_counted(gateway: Any, engine: An
 
 
 async def test_where_the_engine_does_not_count_an_estimate_does(gateway: Any, engine: Any, calling: Any) -> None:
-    index = FakeIndex(Found([passage(1, text="漢" * 900)], 0.5))
+    index = FakeIndex(Found([passage(1, text="漢" * 900)], 0.5, "Dense"))
     async with calling(gateway(index, rag=RAG | {"maxContextTokens": 300})) as client:
         assert (await client.post(CHAT, json=ask("Q?"))).status_code == 200
     assert 250 < shown(engine).count("漢") <= 300
@@ -426,6 +426,6 @@ def test_fusion_prefers_what_both_rankings_hold() -> None:
 
 def test_euclidean_distances_become_cosines() -> None:
     # |a - b|^2 = 2 - 2 cos(a, b) for unit vectors.
-    assert similarity("Euclidean", 0.0) == 1.0
-    assert similarity("Euclidean", 2.0) == 0.0
-    assert similarity("Cosine", 0.7) == 0.7
+    assert similarity("L2", 0.0) == 1.0
+    assert similarity("L2", 2.0) == 0.0
+    assert similarity("COSINE", 0.7) == 0.7

@@ -87,13 +87,12 @@ def rag_gateway() -> list[Json]:
         name="handbook",
         endpoint="http://handbook-milvus.law.svc.cluster.local:19530",
         collection="handbook",
+        owner="law/handbook",
         embedding_url="http://minilm.law.svc.cluster.local:8000/v1",
         embedding_model="minilm",
         field="dense_text",
-        metric="Cosine",
         query_prefix="query: ",
         capabilities=("Dense", "Hybrid"),
-        search={"ef": 128},
     )
     config = gateway_config(
         OWNER, wanted, served_name="court", domain="cluster.local", max_model_len=2048, max_concurrency=16, index=index

@@ -27,17 +27,21 @@ class MilvusConfig(ConfigModel):
 
     uri: str
     collection: str
+    owner: str
+    """`namespace/name` of the index, with `@uid` where others share the engine: what its builds are marked with."""
     token_file: str | None = None
     """Holds `user:password` or an API token, where the engine asks for one."""
 
 
 class EmbeddingConfig(ConfigModel):
-    """Who turns a question into a vector, and the field that it is compared with."""
+    """Who turns a question into a vector, and the field that it is compared with.
+
+    How that field is searched, the engine says: see generation.py.
+    """
 
     url: str
     model: str
     field: str
-    metric: Literal["Cosine", "InnerProduct", "Euclidean"] = "Cosine"
     query_prefix: str = ""
     api_key_file: str | None = None
     """Holds an API key, where the embedder asks for one."""
@@ -49,9 +53,8 @@ class RagConfig(ConfigModel):
     index: str
     milvus: MilvusConfig
     embedding: EmbeddingConfig
-    search: dict[str, int] = Field(default_factory=dict)
-    """Milvus search parameters, for example `ef`: those with which the index's recall was measured."""
     retrieval: Literal["Dense", "Hybrid"] = "Dense"
+    """Hybrid: by words too, unless the build that serves by now has none."""
     top_k: int = 5
     candidates: int = 40
     max_context_tokens: int = 2048

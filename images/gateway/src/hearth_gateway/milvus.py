@@ -9,22 +9,17 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import MilvusClient
 
 from hearth_gateway.config import RagConfig
+from hearth_gateway.engine_errors import CALL_TIMEOUT, ENGINE_ERRORS, once_loaded, told_by
 from hearth_gateway.errors import ApiError, bad_request, unavailable
+from hearth_gateway.generation import SPARSE_FIELD, Generation, Serving, misfit
 from hearth_gateway.passages import Passage
 from hearth_gateway.retrieval import Found, fuse, similarity
 
 FIELDS = ["id", "document", "title", "heading", "text"]
-METRICS = {"Cosine": "COSINE", "InnerProduct": "IP", "Euclidean": "L2"}
-SPARSE_FIELD = "sparse"
-SEARCH_TIMEOUT = 10.0
-
-ENGINE_ERRORS = (MilvusException, grpc.RpcError)
-"""What pymilvus raises. A search that takes longer than its time limit ends in gRPC's own error."""
 
 AS_MUCH_AS_THE_MODEL_READS = -1
 """vLLM's `truncate_prompt_tokens`: what follows is cut off instead of refused. Other servers ignore the field."""
@@ -37,6 +32,7 @@ class MilvusRetriever:
 
     def __init__(self, config: RagConfig, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._config = config
+        self._serving = Serving(config)
         self._milvus: MilvusClient | None = None
         self._embedder = httpx.AsyncClient(
             timeout=httpx.Timeout(30.0, connect=2.0),
@@ -53,29 +49,56 @@ class MilvusRetriever:
 
     async def find(self, question: str) -> Found:
         """The best passages: by meaning, or by meaning and by words. Raises ApiError (400, 503)."""
+        serving = await self._generation()
         vector = await self._embed(question)
-        searches = [asyncio.to_thread(self._search, self._config.embedding.field, vector, self._dense_parameters())]
-        if self._config.retrieval == "Hybrid":
-            searches.append(asyncio.to_thread(self._search, SPARSE_FIELD, question, {"metric_type": "BM25"}))
         try:
-            dense, *words = await asyncio.gather(*searches)
+            return await self._found(serving, vector, question)
         except ENGINE_ERRORS as error:
-            raise unavailable(f"index {self._config.index} does not answer: {_told_by(error)}") from error
-        metric = self._config.embedding.metric
-        near = [_passage(hit, similarity(metric, float(hit["distance"]))) for hit in dense]
+            after = await self._generation()
+            if after == serving:
+                self._milvus = None  # the next question opens a new connection
+                raise self._silent(error) from error
+        # The index was switched to another build in this moment, and the one before is out of memory or gone.
+        try:
+            return await self._found(after, vector, question)
+        except ENGINE_ERRORS as error:
+            raise self._silent(error) from error
+
+    async def _generation(self) -> Generation:
+        """The generation that serves now. Raises ApiError (503) where the question cannot be compared with it."""
+        try:
+            serving = await asyncio.to_thread(lambda: self._serving.now(self._client()))
+        except ENGINE_ERRORS as error:
+            self._milvus = None
+            raise self._silent(error) from error
+        refused = misfit(self._config, serving)
+        if refused is not None:
+            raise refused
+        return serving
+
+    async def _found(self, serving: Generation, vector: list[float], question: str) -> Found:
+        field, parameters = self._config.embedding.field, self._dense_parameters(serving)
+        searches = [asyncio.to_thread(self._search, serving, field, vector, parameters)]
+        if self._config.retrieval == "Hybrid" and serving.words:
+            searches.append(asyncio.to_thread(self._search, serving, SPARSE_FIELD, question, {"metric_type": "BM25"}))
+        dense, *words = await asyncio.gather(*searches)
+        near = [_passage(hit, similarity(serving.metric, float(hit["distance"]))) for hit in dense]
         best = max((p.similarity for p in near if p.similarity is not None), default=None)
         if not words:
-            return Found(near[: self._config.top_k], best)
+            return Found(near[: self._config.top_k], best, "Dense")
         fused = fuse([near, [_passage(hit, None) for hit in words[0]]], self._config.fusion_k)
-        return Found(fused[: self._config.top_k], best)
+        return Found(fused[: self._config.top_k], best, "Hybrid")
 
-    def _dense_parameters(self) -> dict[str, Any]:
+    def _dense_parameters(self, serving: Generation) -> dict[str, Any]:
         """The measured ones. A graph is searched no narrower than passages are wanted: Milvus refuses that."""
-        found: dict[str, Any] = {"metric_type": METRICS[self._config.embedding.metric]}
-        if self._config.search:
+        found: dict[str, Any] = {"metric_type": serving.metric}
+        if serving.search:
             least = {"ef": self._config.candidates}
-            found["params"] = {name: max(value, least.get(name, 0)) for name, value in self._config.search.items()}
+            found["params"] = {name: max(value, least.get(name, 0)) for name, value in serving.search.items()}
         return found
+
+    def _silent(self, error: Exception) -> ApiError:
+        return unavailable(f"index {self._config.index} does not answer: {told_by(error)}")
 
     async def _embed(self, question: str) -> list[float]:
         """The vector of the question; of a question longer than the embedder reads, that of its beginning."""
@@ -109,34 +132,31 @@ class MilvusRetriever:
             return bad_request(f"the embedder {model} cannot read this question: HTTP {said}", param="messages")
         return unavailable(f"the embedder {model} does not answer: HTTP {said}")
 
-    def _search(self, field: str, query: list[float] | str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        """One search, in a thread. An engine that has forgotten to load the collection is told to, once."""
-        try:
-            return self._search_once(field, query, parameters)
-        except ENGINE_ERRORS as error:
-            if "load" not in _told_by(error).lower():
-                self._milvus = None  # the next question opens a new connection
-                raise
-            client = self._client()
-            client.load_collection(self._config.milvus.collection, timeout=60)
-            return self._search_once(field, query, parameters)
-
-    def _search_once(self, field: str, query: list[float] | str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        answers = self._client().search(
-            self._config.milvus.collection,
-            data=[query],
-            anns_field=field,
-            limit=self._config.candidates,
-            search_params=parameters,
-            output_fields=FIELDS,
-            timeout=SEARCH_TIMEOUT,
+    def _search(
+        self, serving: Generation, field: str, query: list[float] | str, parameters: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """One search, in a thread."""
+        client = self._client()
+        answers = once_loaded(
+            client,
+            serving.collection,
+            lambda: client.search(
+                serving.collection,
+                data=[query],
+                anns_field=field,
+                limit=self._config.candidates,
+                search_params=parameters,
+                output_fields=FIELDS,
+                timeout=CALL_TIMEOUT,
+            ),
+            wanted=lambda: self._serving.collection(client) == serving.collection,
         )
         return [dict(hit) for hit in answers[0]]
 
     def _client(self) -> MilvusClient:
         if self._milvus is None:
             asked = self._config.milvus
-            self._milvus = MilvusClient(uri=asked.uri, token=_secret(asked.token_file), timeout=SEARCH_TIMEOUT)
+            self._milvus = MilvusClient(uri=asked.uri, token=_secret(asked.token_file), timeout=CALL_TIMEOUT)
         return self._milvus
 
 
@@ -146,10 +166,6 @@ def _secret(path: str | None) -> str:
         return Path(path).read_text(encoding="utf-8").strip() if path else ""
     except (OSError, UnicodeError):
         return ""
-
-
-def _told_by(error: Exception) -> str:
-    return str(error.message if isinstance(error, MilvusException) else error)
 
 
 def _passage(hit: dict[str, Any], near: float | None) -> Passage:

@@ -35,6 +35,7 @@ class Retrieved:
 
     passages: list[Passage]
     best_similarity: float | None
+    mode: str
     seconds: float
     abstain: bool
 
@@ -71,7 +72,7 @@ class Rag:
         asked = question_with_passages(question, passages, self.config.prompt_template)
         rewritten = body | {"messages": _rewritten(messages, last, asked)}
         abstain = self._abstains(found.best_similarity)
-        return rewritten, Retrieved(passages, found.best_similarity, seconds, abstain)
+        return rewritten, Retrieved(passages, found.best_similarity, found.mode, seconds, abstain)
 
     def _abstains(self, best: float | None) -> bool:
         if best is None:
@@ -96,7 +97,7 @@ class Rag:
     def _report(self, found: Retrieved, real: list[int], invented: list[int], *, abstained: bool) -> dict[str, Any]:
         retrieval: dict[str, Any] = {
             "index": self.config.index,
-            "mode": self.config.retrieval,
+            "mode": found.mode,
             "passages": [_where(n, p) for n, p in enumerate(found.passages, start=1)],
             "milliseconds": round(found.seconds * 1000),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hearth_gateway.passages import Passage
 
@@ -15,6 +15,8 @@ class Found:
 
     passages: list[Passage]
     best_similarity: float | None
+    mode: Literal["Dense", "Hybrid"]
+    """How they were found."""
 
 
 class Retriever(Protocol):
@@ -43,5 +45,5 @@ def fuse(rankings: Sequence[Sequence[Passage]], k: int) -> list[Passage]:
 
 
 def similarity(metric: str, distance: float) -> float:
-    """The cosine that a distance stands for. Milvus gives squared Euclidean distances; embedders give unit vectors."""
-    return 1.0 - distance / 2.0 if metric == "Euclidean" else distance
+    """The cosine that a distance stands for. Milvus's L2 is the square of the distance; embedders give unit vectors."""
+    return 1.0 - distance / 2.0 if metric == "L2" else distance

@@ -10,6 +10,7 @@ from hearth.plan.index_match import TYPE as EMBEDDERS_MATCH
 from hearth.plan.transition import condition
 from hearth.plan.world import ObjectKey, World
 from hearth.render.gateway import Index, retrieval
+from hearth.render.indexer_job import mark_of
 from hearth.render.vllm import PORT
 
 SEARCHES_WORDS = frozenset({"BM25", "Hybrid"})
@@ -85,13 +86,12 @@ def _index(world: World, name: str, found: Json, embedding: Json) -> Index:
         name=name,
         endpoint=status["endpoint"],
         collection=status["builds"]["alias"],
+        owner=mark_of(found, spec.get("milvus", {}).get("topology", "Standalone")),
         embedding_url=f"http://{embedding['serviceRef']['name']}.{namespace}.svc.{domain}:{PORT}/v1",
         embedding_model=embedding.get("model") or embedding["serviceRef"]["name"],
         field=f"dense_{embedding['name']}",
-        metric=embedding.get("metric", "Cosine"),
         query_prefix=embedding.get("queryPrefix"),
         capabilities=_capabilities(status),
-        search=status.get("index", {}).get("search", {}),
         milvus_secret=_secret(spec.get("milvus", {}).get("external")),
         embedder_secret=_secret(asked),
     )

@@ -32,14 +32,13 @@ class Index:
     name: str
     endpoint: str
     collection: str
+    owner: str
+    """What its builds are marked with."""
     embedding_url: str
     embedding_model: str
     field: str
-    metric: str
     query_prefix: str | None
     capabilities: tuple[str, ...]
-    search: dict[str, int]
-    """The parameters with which its recall was measured."""
     milvus_secret: str | None = None
     """Secret with the token of a Milvus that asks for one."""
     embedder_secret: str | None = None
@@ -138,13 +137,8 @@ def _rag(rag: Rag, index: Index, max_model_len: int) -> Json:
     top_k = rag.top_k or 5
     found: Json = {
         "index": index.name,
-        "milvus": {"uri": index.endpoint, "collection": index.collection},
-        "embedding": {
-            "url": index.embedding_url,
-            "model": index.embedding_model,
-            "field": index.field,
-            "metric": index.metric,
-        },
+        "milvus": {"uri": index.endpoint, "collection": index.collection, "owner": index.owner},
+        "embedding": {"url": index.embedding_url, "model": index.embedding_model, "field": index.field},
         "retrieval": retrieval(rag, index),
         "topK": top_k,
         "candidates": max(top_k, rag.candidates or 40),
@@ -152,8 +146,6 @@ def _rag(rag: Rag, index: Index, max_model_len: int) -> Json:
         "fusionK": rag.fusion.k if rag.fusion and rag.fusion.k else 60,
         "citations": rag.citations is not False,
     }
-    if index.search:
-        found["search"] = index.search
     if index.milvus_secret:
         found["milvus"]["tokenFile"] = f"{MILVUS_PATH}/{TOKEN_KEY}"
     if index.embedder_secret:

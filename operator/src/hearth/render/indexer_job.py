@@ -77,6 +77,12 @@ def alias_of(owner: Json, topology: str) -> str:
     return _plain_name(meta["name"])
 
 
+def mark_of(owner: Json, topology: str) -> str:
+    """What the indexer marks the index's builds with."""
+    name = f"{owner['metadata']['namespace']}/{owner['metadata']['name']}"
+    return f"{name}@{_uid(owner)}" if topology == "External" else name
+
+
 def _plain_name(*names: str) -> str:
     alias = "_".join(names).replace("-", "_").replace(".", "_")
     return f"i_{alias}" if alias[0].isdigit() or alias == LEDGER else alias

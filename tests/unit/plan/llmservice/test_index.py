@@ -17,7 +17,11 @@ def vector_index(**status: Any) -> dict[str, Any]:
         "index": {"type": "HNSW", "params": {"M": 16}, "search": {"ef": 256}},
         "resolved": {"sparse": True},
     }
-    return {"kind": "VectorIndex", "metadata": {"name": "handbook"}, "status": built | status}
+    return {
+        "kind": "VectorIndex",
+        "metadata": {"name": "handbook", "namespace": "law", "uid": "i1"},
+        "status": built | status,
+    }
 
 
 @pytest.fixture
@@ -57,14 +61,16 @@ def test_the_gateway_is_told_where_to_search(answering: Any) -> None:
     answering.reconcile()
     assert config(answering)["rag"] == {
         "index": "handbook",
-        "milvus": {"uri": "http://handbook-milvus.law.svc.cluster.local:19530", "collection": "handbook"},
+        "milvus": {
+            "uri": "http://handbook-milvus.law.svc.cluster.local:19530",
+            "collection": "handbook",
+            "owner": "law/handbook",
+        },
         "embedding": {
             "url": "http://minilm.law.svc.cluster.local:8000/v1",
             "model": "minilm",
             "field": "dense_text",
-            "metric": "Cosine",
         },
-        "search": {"ef": 256},
         "retrieval": "Hybrid",
         "topK": 4,
         "candidates": 40,
@@ -86,6 +92,7 @@ def test_the_gateway_is_given_the_keys_of_the_embedder_and_of_milvus(answering: 
     answering.reconcile()
 
     rag = config(answering)["rag"]
+    assert rag["milvus"]["owner"] == "law/handbook@i1"
     assert rag["milvus"]["tokenFile"] == "/etc/hearth-milvus/token"
     assert rag["embedding"]["apiKeyFile"] == "/etc/hearth-embedder/token"
     pod = answering.children[("Deployment", "court-gateway")]["spec"]["template"]["spec"]
