@@ -11,7 +11,8 @@ from pathlib import Path
 
 STUCK = """
 import time
-from hearth_indexer import __main__, run
+from hearth_indexer import __main__
+from hearth_indexer.corpus import Reading, cut
 from hearth_indexer.documents import Document, Section
 from hearth_indexer.settings import Chunking
 
@@ -22,7 +23,9 @@ class Stuck:
         time.sleep(60)
 
 def counting(asked, progress):
-    run._corpus([Document("u", "t", (Section((), "words"),))], Chunking(), Stuck())
+    reading = Reading()
+    reading.take([Document("u", "t", (Section((), "words"),))])
+    cut(reading, Chunking(), Stuck())
 
 __main__.read = lambda path: None
 __main__.run = counting

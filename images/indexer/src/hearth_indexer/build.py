@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 
 from hearth_indexer.chunk import Chunk
+from hearth_indexer.corpus import Chunks
 from hearth_indexer.documents import clipped
 from hearth_indexer.embed import Embedder, Vector
 from hearth_indexer.engine import Engine, engine_errors
@@ -66,7 +68,7 @@ class Builder:
         self._reused = 0
         self._read: set[str] = set()
 
-    def serve(self, chunks: Sequence[Chunk]) -> Built:
+    def serve(self, chunks: Chunks) -> Built:
         """Makes the generation of these chunks, or finds it, and switches the alias to it."""
         name = collection_name(self._asked, self._sparse, self._kind, chunks)
         recorded = self._ledger.builds()
@@ -102,7 +104,7 @@ class Builder:
         self._engine.load(build.collection)
         return self._engine.count(build.collection) == build.chunks
 
-    def _complete(self, name: str, chunks: Sequence[Chunk], known: Sequence[Build]) -> Build:
+    def _complete(self, name: str, chunks: Chunks, known: Sequence[Build]) -> Build:
         build = self._filled(name, chunks, known)
         self._engine.flush(name)
         for embedding in self._asked.embeddings:
@@ -118,7 +120,7 @@ class Builder:
         self._ledger.record(finished)
         return finished
 
-    def _tuned(self, build: Build, chunks: Sequence[Chunk]) -> Build:
+    def _tuned(self, build: Build, chunks: Chunks) -> Build:
         """The complete build, measured as is asked now; one that was measured so already stays as it is."""
         asked = self._asked.index
         tuned = replace(build, owner=self._asked.mark)
@@ -129,11 +131,11 @@ class Builder:
             self._ledger.record(tuned)
         return tuned
 
-    def _measured(self, name: str, chunks: Sequence[Chunk]) -> dict[str, object]:
+    def _measured(self, name: str, chunks: Chunks) -> dict[str, object]:
         """Recall of the worst vector field, with the search parameters that suit every field."""
         asked, params = self._asked.index, index_params(self._kind, len(chunks))
         ladder = search_ladder(self._kind, asked.k, params.get("nlist", 1))
-        ids = [c.id for c in chunks]
+        ids = chunks.ids
         found: list[Measured] = [
             measure(self._engine, name, e, ids, ladder, k=asked.k, queries=asked.queries, target=asked.recall_target)
             for e in self._asked.embeddings
@@ -142,13 +144,12 @@ class Builder:
         widest = max(found, key=lambda m: ladder.index(m.search)).search
         return {**asdict(worst), **_measurement(asked), "search": widest, "type": self._kind, "params": params}
 
-    def _filled(self, name: str, chunks: Sequence[Chunk], known: Sequence[Build]) -> Build:
+    def _filled(self, name: str, chunks: Chunks, known: Sequence[Build]) -> Build:
         """The build with every chunk inserted, from wherever its vectors come cheapest."""
         build = next((b for b in known if b.collection == name), None)
         present = self._present(name) if build is not None else set()
-        missing = [c for c in chunks if c.id not in present]
-        for start in range(0, len(missing), STEP):
-            batch = missing[start : start + STEP]
+        done = sum(i in present for i in chunks.ids)
+        for batch in _batches(c for c in chunks if c.id not in present):
             vectors = self._vectors(batch, [b for b in known if b.collection != name])
             dimensions = {field: len(column[0]) for field, column in vectors.items()}
             if build is None or build.dimensions != dimensions:
@@ -160,7 +161,8 @@ class Builder:
                 build = self._created(name, len(chunks), dimensions)
             rows = [_row(c, {f: column[at] for f, column in vectors.items()}) for at, c in enumerate(batch)]
             self._engine.insert(name, rows)
-            self._told(len(chunks) - len(missing) + start + len(batch))
+            done += len(batch)
+            self._told(done)
         assert build is not None, "a generation has at least one chunk"
         return build
 
@@ -222,7 +224,7 @@ class Builder:
         return tuple(dropped)
 
 
-def collection_name(asked: RunSettings, sparse: bool, kind: IndexType, chunks: Sequence[Chunk]) -> str:
+def collection_name(asked: RunSettings, sparse: bool, kind: IndexType, chunks: Iterable[Chunk]) -> str:
     """`<alias>_<twelve hexadecimal characters>`: equal for equal content, embedders and index."""
     digest = hashlib.sha256()
     made_by = [(e.field, e.identity, e.metric) for e in asked.embeddings]
@@ -230,6 +232,12 @@ def collection_name(asked: RunSettings, sparse: bool, kind: IndexType, chunks: S
     for chunk in chunks:
         digest.update(json.dumps([chunk.id, chunk.title, chunk.heading, chunk.page]).encode())
     return f"{asked.alias}_{digest.hexdigest()[:12]}"
+
+
+def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    rest = iter(chunks)
+    while batch := list(islice(rest, STEP)):
+        yield batch
 
 
 def _measurement(asked: VectorIndexing) -> dict[str, object]:

@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
 
 from hearth_indexer.build import Builder, Built
 from hearth_indexer.capability import capabilities
-from hearth_indexer.chunk import Chunk, ChunkLimits, chunks, limits
-from hearth_indexer.documents import Document, RawDocument, Skipped
+from hearth_indexer.corpus import Corpus, Reading, cut
+from hearth_indexer.documents import RawDocument, Skipped
 from hearth_indexer.embed import Embedder
 from hearth_indexer.engine import Engine, connect
-from hearth_indexer.outcome import BadDataError, NotSupportedError
+from hearth_indexer.outcome import NotSupportedError
 from hearth_indexer.parse import parse_all
 from hearth_indexer.progress import Progress
-from hearth_indexer.settings import Chunking, RunSettings, secret
+from hearth_indexer.settings import RunSettings, secret
 from hearth_indexer.sources import collect
-from hearth_indexer.tokens import TokenCounter, token_counter
+from hearth_indexer.tokens import token_counter
 
 log = logging.getLogger(__name__)
-
-COUNTING_THREADS = 8
-"""Documents whose tokens are counted at a time: counting waits for the embedder, not for this process."""
 
 SCRATCH = "_PROBE"
 """Follows the alias in the name of the collection that capabilities are probed in, and that is dropped unasked. Capital
 letters: no Kubernetes name has them, so no alias of another index can be called so."""
 
-SKIPPED_TOLD = 10
 REASON_LENGTH = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Everything that was read, cut to chunks."""
-
-    documents: int
-    chunks: tuple[Chunk, ...]
-    skipped: tuple[Skipped, ...]
-    limits: ChunkLimits
-    exact_tokens: bool
 
 
 def run(asked: RunSettings, progress: Progress) -> dict[str, Any]:
@@ -52,22 +35,23 @@ def run(asked: RunSettings, progress: Progress) -> dict[str, Any]:
 
     Raises IndexingError.
     """
-    # Parsing forks, so it comes before the engine's client starts its threads.
-    read = list(parse_all(_raw(asked), asked.parsing.max_pages))
+    # Parsing forks, so all of it comes before the engine's client starts its threads.
+    reading = Reading()
+    reading.take(parse_all(_raw(asked), asked.parsing.max_pages))
     engine = Engine(connect(asked.milvus))
     able = capabilities(engine.client, f"{asked.alias}{SCRATCH}")
     sparse = supported(asked, able, engine.version())
     with httpx.Client(timeout=httpx.Timeout(120, connect=10)) as client:
         first = asked.embeddings[0]
         counter = token_counter(client, first.url, first.model, secret(first.api_key_env))
-        corpus = _corpus(read, asked.chunking, counter)
-        log.info("%d documents, %d chunks, %d skipped", corpus.documents, len(corpus.chunks), len(corpus.skipped))
+        corpus = cut(reading, asked.chunking, counter)
+        log.info("%d documents, %d chunks, %d skipped", corpus.documents, len(corpus.chunks), reading.skipped_count)
         progress.tell(corpus.documents, len(corpus.chunks), 0, now=True)
         embedders = {e.name: Embedder(client, e) for e in asked.embeddings}
         told = lambda done: progress.tell(corpus.documents, len(corpus.chunks), done)  # noqa: E731
         built = Builder(engine, asked, sparse, embedders, told).serve(corpus.chunks)
     progress.tell(corpus.documents, len(corpus.chunks), len(corpus.chunks), now=True)
-    return _result(asked, corpus, built, able, engine.version())
+    return _result(asked, reading, corpus, built, able, engine.version())
 
 
 def supported(asked: RunSettings, able: Sequence[str], version: str) -> bool:
@@ -93,33 +77,15 @@ def _raw(asked: RunSettings) -> Iterator[RawDocument | Skipped]:
         yield from collect(source)
 
 
-def _corpus(read: Iterable[Document | Skipped], asked: Chunking, counter: TokenCounter) -> Corpus:
-    found = list(read)
-    documents = [d for d in found if isinstance(d, Document)]
-    skipped = tuple(s for s in found if isinstance(s, Skipped))
-    pool = ThreadPoolExecutor(COUNTING_THREADS)
-    try:
-        cut = list(pool.map(lambda d: tuple(chunks(d, asked, counter)), documents))
-    finally:
-        # Not waited for: they may be asking an embedder that does not answer, for ten minutes.
-        pool.shutdown(wait=False, cancel_futures=True)
-    unique = {c.id: c for group in cut for c in group}
-    if not unique:
-        first = f"; the first: {skipped[0].uri} {skipped[0].reason}" if skipped else ""
-        raise BadDataError(
-            f"the sources hold no document that can be indexed ({len(skipped)} skipped{first})",
-            "check uri, include and exclude of spec.sources",
-        )
-    return Corpus(len(documents), tuple(unique.values()), skipped, limits(asked, counter), counter.exact)
-
-
-def _result(asked: RunSettings, corpus: Corpus, built: Built, able: list[str], version: str) -> dict[str, Any]:
+def _result(
+    asked: RunSettings, reading: Reading, corpus: Corpus, built: Built, able: list[str], version: str
+) -> dict[str, Any]:
     build, measured = built.build, built.build.measured
     return {
         "documents": corpus.documents,
         "chunks": len(corpus.chunks),
-        "skippedCount": len(corpus.skipped),
-        "skipped": [{"uri": s.uri, "reason": s.reason[:REASON_LENGTH]} for s in corpus.skipped[:SKIPPED_TOLD]],
+        "skippedCount": reading.skipped_count,
+        "skipped": [{"uri": s.uri, "reason": s.reason[:REASON_LENGTH]} for s in reading.skipped],
         "alias": build.alias,
         "collection": build.collection,
         "embeddings": [{"name": e.name, "dimension": build.dimensions[e.field]} for e in asked.embeddings],

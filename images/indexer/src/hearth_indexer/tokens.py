@@ -6,9 +6,9 @@ route, tokens are estimated from characters, on the high side.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-from functools import lru_cache
 from typing import Protocol
 
 import httpx
@@ -18,6 +18,9 @@ from hearth_indexer.retry import answered
 
 LETTERS_PER_TOKEN = 4
 """English text has about 4.5 letters a token in the vocabularies of sentence encoders; 4 errs on the safe side."""
+
+REMEMBERED = 65536
+"""Texts whose length is remembered: the headings above many chunks, and what a window repeats."""
 
 NO_SUCH_ROUTE = frozenset({400, 401, 403, 404, 405, 501})
 
@@ -60,10 +63,17 @@ class EndpointTokens:
         bare, longest = self._ask("a", special=False)
         wrapped, _ = self._ask("a", special=True)
         self.limit = None if longest is None else longest - (wrapped - bare)
-        self.count = lru_cache(maxsize=65536)(self._count)
+        self._counted: dict[bytes, int] = {}
 
-    def _count(self, text: str) -> int:
-        return self._ask(text, special=False)[0]
+    def count(self, text: str) -> int:
+        """Remembered by a digest of the text: whole documents are counted too, and must not stay in memory."""
+        key = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        tokens = self._counted.get(key)
+        if tokens is None:
+            if len(self._counted) >= REMEMBERED:
+                self._counted.clear()
+            tokens = self._counted[key] = self._ask(text, special=False)[0]
+        return tokens
 
     def _ask(self, text: str, special: bool) -> tuple[int, int | None]:
         body = {"model": self._model, "prompt": text, "add_special_tokens": special}
