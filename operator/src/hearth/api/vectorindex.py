@@ -169,6 +169,14 @@ class Index(ApiModel):
     """How recall is measured."""
 
 
+class IndexerPod(ApiModel):
+    """The pod that reads, cuts and embeds the documents."""
+
+    resources: ResourceRequirements | None = None
+    """CPU and memory of the pod. Unset: requests of 100m and 256Mi, a memory limit of 3Gi, of which reading one PDF may
+    take 2Gi."""
+
+
 class Refresh(ApiModel):
     """How one build of the index follows another: the alias is switched once the new one is complete and measured."""
 
@@ -226,12 +234,15 @@ class VectorIndexSpec(ApiModel):
     """How vectors are indexed."""
     refresh: Refresh | None = None
     """How builds follow one another."""
+    indexer: IndexerPod | None = None
+    """The pod that makes a build. A change while one is being made begins its pod again, which goes on from there."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """What becomes of the volume when the index is deleted. Retain: it stays, and an index of the same name takes it
     up again. Delete: it goes too. Collections of topology External always stay; an index of the same name takes their
     vectors for its own ones."""
     pod_overrides: PodOverrides | None = None
-    """Extra settings of the pods of Milvus and of the indexer; env and resources apply to Milvus alone."""
+    """Extra settings of the pods of Milvus and of the indexer; env and resources apply to Milvus alone, for the indexer
+    has resources of its own."""
     suspend: bool = False
     """Whether the engine and a running build are stopped. The volume stays."""
 

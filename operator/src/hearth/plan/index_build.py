@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,7 +15,18 @@ from hearth.plan.index_inputs import EmbeddersState, SourcesState
 from hearth.plan.job_config import as_read_by
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.world import Action, Apply, Delete, World, key_of
-from hearth.render.indexer_job import BUILD, CONTAINER, Build, alias_of, build_name, config_map, job, job_name
+from hearth.render.indexer_job import (
+    BUILD,
+    CONTAINER,
+    RESOURCES_HASH,
+    Build,
+    alias_of,
+    build_name,
+    config_map,
+    job,
+    job_name,
+    resources_hash,
+)
 
 TYPE = "Indexed"
 
@@ -101,6 +113,9 @@ def _under_way(
         told = Condition(TYPE, "False", "Building", f"build {wanted} begins")
         return BuildState(told, wanted, actions, build=build, building=True)
     result = _message(world, live)
+    if not job_state.has(live, "Complete") and _resources_changed(live, spec):
+        told = Condition(TYPE, "False", "Building", f"build {wanted} goes on with other resources")
+        return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
     if job_state.has(live, "Complete"):
         if "result" in result:
             told = Condition(TYPE, "True", "Indexed", _figures(result["result"]))
@@ -108,13 +123,16 @@ def _under_way(
         # The pod is gone and its message with it: the same build once more finds everything done.
         told = Condition(TYPE, "False", "Building", f"build {wanted} is looked at again: its result was lost")
         return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
+    pods = job_state.pods_of(world, live["metadata"]["name"])
+    if pods and job_state.out_of_memory(pods[0], CONTAINER):
+        return _out_of_memory(pods[0], wanted, actions)
     if job_state.has(live, "Failed"):
-        return _failed(live, wanted, actions, spare, result, now)
+        return _failed(live, pods, wanted, actions, spare, result, now)
     if "error" in result:
         # The pod has ended and the Job controller has not decided yet, or has begun another attempt.
         said = f"build {wanted} is being made; the last attempt ended with: {result['error']['message']}"
         return BuildState(Condition(TYPE, "False", "Building", said), wanted, actions, build=build, building=True)
-    found = trouble(job_state.pods_of(world, live["metadata"]["name"]))
+    found = trouble(pods)
     if found is not None:
         told = Condition(TYPE, "False", found.reason, f"build {wanted} does not run: {found.message}")
         failure = {"class": found.reason, "retryable": True, "message": told.message} if found.lasting else {}
@@ -123,10 +141,31 @@ def _under_way(
     return BuildState(told, wanted, actions, build=build, building=True)
 
 
+def _resources_changed(live: Json, spec: VectorIndexSpec) -> bool:
+    told = live["metadata"].get("annotations", {}).get(RESOURCES_HASH)
+    return told is not None and told != resources_hash(spec)
+
+
+def _out_of_memory(pod: Json, wanted: str, actions: tuple[Action, ...]) -> BuildState:
+    """Ends the build: with the same limit it would end so again. Other resources make another Job."""
+    limit = job_state.memory_limit(pod, CONTAINER)
+    message = f"build {wanted} was ended for using more memory than its limit of {limit}"
+    suggestion = "raise indexer.resources.limits.memory, or lower parsing.maxPages where a PDF is very large"
+    failure: Json = {"class": "OOMKilled", "retryable": False, "message": message, "suggestion": suggestion}
+    told = Condition(TYPE, "False", "OOMKilled", f"{message}; {suggestion}")
+    return BuildState(told, wanted, actions, stalled=True, failure=failure)
+
+
 def _failed(
-    live: Json, wanted: str, actions: tuple[Action, ...], spare: tuple[Action, ...], result: Json, now: datetime
+    live: Json,
+    pods: Sequence[Json],
+    wanted: str,
+    actions: tuple[Action, ...],
+    spare: tuple[Action, ...],
+    result: Json,
+    now: datetime,
 ) -> BuildState:
-    error = result.get("error") or {"class": "IndexerFailed", "message": _why(live)}
+    error = result.get("error") or {"class": "IndexerFailed", "message": _why(live, pods)}
     kind, retryable = str(error["class"]), error["class"] in RETRYABLE or "error" not in result
     message = f"build {wanted} failed: {error['message']}"
     failure: Json = {"class": kind, "retryable": retryable, "message": message}
@@ -143,7 +182,10 @@ def _failed(
     return BuildState(told, wanted, actions, stalled=True, failure=failure, look_again=left)
 
 
-def _why(live: Json) -> str:
+def _why(live: Json, pods: Sequence[Json]) -> str:
+    found = trouble(pods)
+    if found is not None:
+        return found.message
     said = job_state.reason_of_failure(live)
     return str(said.get("message") or said.get("reason") or "the indexer ended without a message")
 

@@ -12,7 +12,7 @@ from hearth.api.vectorindex import Embedding, Source, VectorIndexSpec
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
 from hearth.render.pod import restricted_pod
-from hearth.render.podoverrides import with_overrides
+from hearth.render.podoverrides import with_overrides, with_resources
 from hearth.render.sources import Mount, mount
 
 CONTAINER = "indexer"
@@ -24,11 +24,18 @@ TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 REINDEX = f"{GROUP}/reindex"
 """Annotation of a VectorIndex: a new value makes its sources be read again (a claim or a web page is not watched)."""
 
+KILLED = 137
+"""Exit code of a process that SIGKILL ended."""
+
 BUILD = f"{GROUP}/build"
 """Label of the Job and its pods: which build they make."""
 
-FINAL_CODES = [64, 65, 66]
-"""Exit codes that trying again cannot change: bad configuration or more than the engine can do, bad documents."""
+FINAL_CODES = [64, 65, 66, KILLED]
+"""Exit codes that end the Job: bad configuration or more than the engine can do, bad documents; and SIGKILL, which is
+mostly the end of a process that ran into its memory limit, and would be again. The plan tells which it was."""
+
+RESOURCES_HASH = f"{GROUP}/resources-hash"
+"""Annotation of the Job: digest of the resources that the spec gave it."""
 
 LEDGER = "hearth_builds"
 """The collection in which the indexer keeps its records: no alias may have its name."""
@@ -213,7 +220,11 @@ def job(owner: Json, spec: VectorIndexSpec, build: Build, *, image: str, progres
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": named, "labels": owner_labels(owner) | {BUILD: name}},
+        "metadata": {
+            "name": named,
+            "labels": owner_labels(owner) | {BUILD: name},
+            "annotations": {RESOURCES_HASH: resources_hash(spec)},
+        },
         "spec": {
             "backoffLimit": RETRIES,
             "podReplacementPolicy": "Failed",
@@ -228,6 +239,11 @@ def job(owner: Json, spec: VectorIndexSpec, build: Build, *, image: str, progres
     }
 
 
+def resources_hash(spec: VectorIndexSpec) -> str:
+    """Stands for what the spec says of the indexer's resources."""
+    return digest8(_plain(spec.indexer))
+
+
 def _placement(spec: VectorIndexSpec) -> PodOverrides | None:
     """The overrides that hold for every pod of the index."""
     return spec.pod_overrides.model_copy(update={"env": None, "resources": None}) if spec.pod_overrides else None
@@ -235,7 +251,7 @@ def _placement(spec: VectorIndexSpec) -> PodOverrides | None:
 
 def _container(owner: Json, spec: VectorIndexSpec, mounts: Sequence[Mount], image: str, progress_url: str) -> Json:
     meta = owner["metadata"]
-    return {
+    made = {
         "name": CONTAINER,
         "image": image,
         "command": ["python", "-m", "hearth_indexer"],
@@ -257,6 +273,7 @@ def _container(owner: Json, spec: VectorIndexSpec, mounts: Sequence[Mount], imag
             {"name": "progress-token", "mountPath": TOKEN, "readOnly": True},
         ],
     }
+    return with_resources(made, spec.indexer.resources if spec.indexer else None)
 
 
 def _token_volume() -> Json:

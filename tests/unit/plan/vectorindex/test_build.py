@@ -82,6 +82,7 @@ def test_what_a_build_is_made_of_makes_a_new_one_while_the_old_one_serves(scene:
 INDIFFERENT: dict[str, Any] = {
     "the query prefix": lambda spec: spec["embeddings"][0].update(queryPrefix="query: "),
     "kept builds": lambda spec: spec.update(refresh={"keepBuilds": 3}),
+    "the indexer's memory": lambda spec: spec.update(indexer={"resources": {"limits": {"memory": "4Gi"}}}),
     "pods": lambda spec: spec.update(podOverrides={"nodeSelector": {"disk": "fast"}}),
     "the deletion policy": lambda spec: spec.update(deletionPolicy="Delete"),
     "the engine's memory": lambda spec: spec["milvus"].update(resources={"requests": {"memory": "2Gi"}}),
@@ -215,6 +216,66 @@ def test_what_may_pass_is_tried_again_after_a_rest(scene: Any) -> None:
     scene.act()
     assert scene.condition("Indexed") == ("False", "Building")
     assert "status" not in scene.job
+
+
+def killed(scene: Any, reason: str) -> None:
+    """The indexer's pod was ended with SIGKILL, and the Job with it."""
+    scene.job_ends({}, code=137)
+    ended = scene.pods[-1]["status"]["containerStatuses"][0]["state"]["terminated"]
+    ended |= {"reason": reason, "message": ""}
+    scene.pods[-1]["spec"] = scene.job["spec"]["template"]["spec"]
+
+
+def test_a_build_that_ran_out_of_memory_is_not_tried_again_until_it_is_given_more(scene: Any) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    killed(scene, "OOMKilled")
+    plan = scene.act()
+    assert scene.condition("Stalled") == ("True", "OOMKilled")
+    assert "more memory than its limit of 3Gi; raise indexer.resources.limits.memory" in scene.message()
+    assert not scene.status["failure"]["retryable"]
+    assert plan.look_again is None
+    scene.now += timedelta(hours=1)
+    assert not any(isinstance(a, Delete) for a in scene.act().actions)
+
+    scene.spec["indexer"] = {"resources": {"limits": {"memory": "8Gi"}}}
+    scene.act()
+    scene.pods.pop()
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "Building")
+    (container,) = scene.job["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "8Gi"}}
+    assert "failure" not in scene.status
+
+
+def test_a_build_that_was_killed_for_another_reason_is_tried_again_after_a_rest(scene: Any) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    killed(scene, "Error")
+    plan = scene.act()
+    assert scene.condition("Stalled") == ("True", "IndexerFailed")
+    assert "was killed (exit code 137) and not for its memory limit" in scene.message()
+    assert plan.look_again == timedelta(minutes=5)
+
+
+def test_other_resources_begin_the_pod_of_a_build_again_and_change_no_build_that_serves(scene: Any) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    name = scene.job["metadata"]["name"]
+    scene.spec["indexer"] = {"resources": {"requests": {"cpu": "2"}}}
+    scene.act()
+    assert not any(kind == "Job" for kind, _ in scene.children)
+    scene.act()
+    assert scene.job["metadata"]["name"] == name, "the same build goes on"
+    scene.job_ends({"result": _result()})
+    scene.act()
+    del scene.spec["indexer"]
+    scene.act()
+    assert scene.condition("Ready") == ("True", "Indexed")
+    assert scene.job["metadata"]["name"] == name
 
 
 def test_a_result_that_was_lost_is_asked_for_again(scene: Any) -> None:
