@@ -48,8 +48,9 @@ def compose_status(
     resolved = _resolved(live, engine, build)
     if resolved:
         status["resolved"] = resolved
-    if engine.endpoint is not None:
-        status["endpoint"] = engine.endpoint
+    endpoint = _endpoint(spec, live, engine, build)
+    if endpoint is not None:
+        status["endpoint"] = endpoint
     if engine.storage:
         status["storage"] = engine.storage
     progress = _progress(world, build)
@@ -91,6 +92,15 @@ def facts(spec: VectorIndexSpec, build: BuildState, result: Json) -> Json:
         "recall": recall,
         "index": {key: value for key, value in result["index"].items() if value not in ({}, None)},
     }
+
+
+def _endpoint(spec: VectorIndexSpec, live: Json, engine: EngineState, build: BuildState) -> str | None:
+    """Where the build that serves is. Another Milvus of somebody else holds none before one has been made there."""
+    active = live.get("builds", {}).get("active")
+    moving = spec.milvus.topology == "External" and active is not None and active != build.wanted
+    if moving and build.result is None and "endpoint" in live:
+        return str(live["endpoint"])
+    return engine.endpoint
 
 
 def _as_asked(spec: VectorIndexSpec, embedding: Json) -> Json:

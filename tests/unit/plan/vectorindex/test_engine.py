@@ -205,3 +205,21 @@ def test_an_engine_that_stops_answering_is_told_and_no_build_begins(scene: Any) 
 
     assert scene.condition("Ready") == ("False", "Starting")
     assert scene.condition("Indexed") == ("True", "Indexed")
+
+
+def test_another_milvus_of_somebody_else_is_searched_once_the_index_is_in_it(scene: Any, made: Any) -> None:
+    scene.spec["milvus"] = {"topology": "External", "external": {"uri": "https://old:19530"}}
+    scene.serves()
+    assert scene.condition("Ready") == ("True", "Indexed")
+    scene.spec["milvus"]["external"]["uri"] = "https://new:19530"
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "Building")
+    assert scene.status["endpoint"] == "https://old:19530"
+    assert (
+        '"uri": "https://new:19530"'
+        in scene.children["ConfigMap", scene.job["metadata"]["name"]]["data"]["config.json"]
+    )
+
+    scene.job_ends({"result": made.result})
+    scene.act()
+    assert scene.status["endpoint"] == "https://new:19530"
