@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 from hearth.api.base import Json
 from hearth.api.vectorindex import VectorIndexSpec
@@ -78,7 +79,7 @@ def build_state(
     )
     wanted = build_name(spec, build)
     spare = _spare(world, wanted)
-    if active == wanted:
+    if active == wanted and not _in_doubt(world, wanted):
         told = Condition(TYPE, "True", "Indexed", _figures(world.owner["status"]))
         return BuildState(told, wanted, spare, build=build)
     if blocked is not None:
@@ -108,6 +109,9 @@ def _under_way(
     made = job(world.owner, spec, build, image=settings.images.indexer, progress_url=settings.progress_url)
     config = config_map(world.owner, spec, build, settings.progress_ca)
     actions = (*spare, Apply(as_read_by(world, live, config, ("config.json",), settings.images.indexer)))
+    if _others(world, wanted) or (live is not None and _goes(live)):
+        said = f"build {wanted} begins once the pod of the last one has ended"
+        return BuildState(Condition(TYPE, "False", "Building", said), wanted, spare, build=build, building=True)
     if live is None:
         actions = (*actions, Apply(made))  # later it is left alone: a Job's template cannot be changed
         told = Condition(TYPE, "False", "Building", f"build {wanted} begins")
@@ -196,14 +200,46 @@ def _message(world: World, live: Json) -> Json:
     return next((found for p in pods if (found := result_of(p, CONTAINER)) is not None), {})
 
 
+def _in_doubt(world: World, wanted: str) -> bool:
+    """Whether another build was begun since `wanted` served, and may have switched the alias before it was ended.
+
+    Then `wanted` is looked at again: the indexer finds it complete, and switches back.
+    """
+    if "building" in world.owner["status"]["builds"]:
+        return True
+    return not all(_refused(world, job) for job in _others(world, wanted))
+
+
+def _others(world: World, wanted: str) -> list[Json]:
+    """The Jobs of other builds."""
+    return [c for c in world.children if c["kind"] == "Job" and _name_of(c) not in (None, wanted)]
+
+
+def _refused(world: World, live: Json) -> bool:
+    """Whether the Job ended with something that trying again cannot change; all of that comes before the switch."""
+    error: Json = _message(world, live).get("error", {})
+    return job_state.has(live, "Failed") and "class" in error and error["class"] not in RETRYABLE
+
+
+def _name_of(child: Json) -> str | None:
+    """Which build a Job or ConfigMap is for; None for other children."""
+    name: str | None = child["metadata"].get("labels", {}).get(BUILD)
+    return name
+
+
+def _goes(child: Json) -> bool:
+    return "deletionTimestamp" in child["metadata"]
+
+
 def _spare(world: World, wanted: str) -> tuple[Action, ...]:
     """Jobs and configurations of other builds: stopped and removed, whatever state they are in."""
-    labelled = [(c, c["metadata"].get("labels", {}).get(BUILD)) for c in world.children]
-    return tuple(_delete(c) for c, name in labelled if name is not None and name != wanted)
+    return tuple(_delete(c) for c in world.children if _name_of(c) not in (None, wanted) and not _goes(c))
 
 
 def _delete(obj: Json) -> Delete:
-    return Delete(key_of(obj), obj["metadata"]["uid"])
+    """A Job is there until its pod has ended: two indexers at once would switch one alias and fill one collection."""
+    propagation: Literal["Background", "Foreground"] = "Foreground" if obj["kind"] == "Job" else "Background"
+    return Delete(key_of(obj), obj["metadata"]["uid"], propagation)
 
 
 def stopped(world: World) -> tuple[Action, ...]:

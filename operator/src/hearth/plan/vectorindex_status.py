@@ -153,6 +153,8 @@ def _builds(live: Json, build: BuildState) -> Json:
         kept = {"active": build.wanted, "collection": build.result["collection"], "alias": build.build.alias}
     elif build.building:
         kept["building"] = build.wanted
+    elif build.wanted is None and "building" in live.get("builds", {}):
+        kept["building"] = live["builds"]["building"]  # something else has to come first: it has still been begun
     return kept
 
 

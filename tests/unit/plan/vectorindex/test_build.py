@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hearth.plan.world import Delete
+from hearth.plan.world import Apply, Delete
 
 
 def test_the_engine_comes_first_then_the_build(scene: Any) -> None:
@@ -79,6 +79,49 @@ def test_what_a_build_is_made_of_makes_a_new_one_while_the_old_one_serves(scene:
     assert scene.status["embeddings"][0]["modelDigest"] == "sha256:" + "a" * 64
 
 
+def test_a_build_begins_once_the_pod_of_the_last_one_has_ended(scene: Any, made: Any) -> None:
+    scene.serves()
+    scene.around["ConfigMap"] = made.config_map(**{"a.md": "# B"})
+    (gone,) = [a for a in scene.decide().actions if isinstance(a, Delete) and a.key.kind == "Job"]
+    assert gone.propagation == "Foreground"
+
+    scene.job["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:01Z"
+    waiting = scene.decide()
+    assert not [a for a in waiting.actions if isinstance(a, Delete) and a.key.kind == "Job"]
+    assert not [a for a in waiting.actions if isinstance(a, Apply) and a.obj["kind"] == "Job"]
+    (told,) = [c for c in waiting.status["conditions"] if c["type"] == "Indexed"]
+    assert told["message"].endswith("begins once the pod of the last one has ended")
+
+    del scene.children["Job", scene.job["metadata"]["name"]]
+    scene.act()
+    assert scene.job["metadata"]["labels"]["hearth.dev/build"] == scene.status["builds"]["building"]
+
+
+def test_a_build_that_is_taken_back_may_have_switched_readers_so_the_one_before_is_looked_at_again(
+    scene: Any, made: Any
+) -> None:
+    scene.serves()
+    before = scene.status["builds"]
+    scene.spec["chunking"] = {"size": 64}
+    scene.act()
+    scene.act()
+    scene.spec["suspend"] = True
+    scene.act()
+    scene.spec["suspend"] = False
+    del scene.spec["chunking"]
+    for _ in range(2):
+        scene.act()
+    assert scene.condition("Indexed") == ("False", "Building")
+    assert scene.job["metadata"]["labels"]["hearth.dev/build"] == before["active"]
+
+    scene.job_ends({"result": made.result})
+    scene.act()
+    assert scene.condition("Ready") == ("True", "Indexed")
+    assert scene.status["builds"] == before
+    rest = scene.act()
+    assert not [a for a in rest.actions if isinstance(a, Delete)]
+
+
 INDIFFERENT: dict[str, Any] = {
     "the query prefix": lambda spec: spec["embeddings"][0].update(queryPrefix="query: "),
     "kept builds": lambda spec: spec.update(refresh={"keepBuilds": 3}),
@@ -118,6 +161,7 @@ def test_another_dimension_is_told_once_it_serves(scene: Any, made: Any) -> None
     scene.serves()
     scene.around["LLMService"] = made.embedder("sha256:" + "b" * 64)
     scene.act()
+    scene.act()
     result = {**made.result, "embeddings": [{"name": "text", "dimension": 768}], "collection": "handbook_ffffffffffff"}
     scene.job_ends({"result": result})
     plan = scene.act()
@@ -134,6 +178,7 @@ def test_more_than_the_engine_can_do_is_a_clear_condition_and_the_index_serves_o
     scene.serves()
     serving = scene.status["builds"]
     scene.spec["sparse"] = {"enabled": True}
+    scene.act()
     scene.act()
     said = "sparse.enabled asks for BM25, but this engine (v2.3.5-lite) can do only: Dense"
     error = {"class": "NotSupported", "message": said, "suggestion": "leave sparse out"}
@@ -180,6 +225,7 @@ def test_a_raised_recall_target_asks_for_other_search_parameters_before_another_
         "search parameters were chosen for 0.95; the next build chooses them anew"
     )
     assert scene.condition("Indexed") == ("False", "Building")
+    scene.act()
     tuned = {"recall": {"k": 10, "queries": 100, "measured": 0.9995}, "index": {"type": "HNSW", "search": {"ef": 256}}}
     scene.job_ends({"result": made.result | tuned})
     scene.act()

@@ -215,6 +215,7 @@ def test_another_milvus_of_somebody_else_is_searched_once_the_index_is_in_it(sce
     scene.act()
     assert scene.condition("Indexed") == ("False", "Building")
     assert scene.status["endpoint"] == "https://old:19530"
+    scene.act()
     assert (
         '"uri": "https://new:19530"'
         in scene.children["ConfigMap", scene.job["metadata"]["name"]]["data"]["config.json"]

@@ -30,6 +30,7 @@ def test_another_model_is_told_until_the_vectors_are_its_own(scene: Any, made: A
 
     scene.around["LLMService"] = made.embedder(OTHER)
     scene.act()
+    scene.act()
     assert scene.condition("Indexed") == ("False", "Building")
     scene.job_ends({"result": made.result})
     scene.act()
