@@ -47,6 +47,8 @@ class EmbeddingStatus(ApiModel):
     """Length of its vectors."""
     service_ref: LocalObjectReference
     """The LLMService that made them."""
+    secret_ref: LocalObjectReference | None = None
+    """Secret with an API key of that service."""
     model: Annotated[str, StringConstraints(max_length=256)]
     """The `model` to write in requests. It names the model's digest too: another model does not answer to it."""
     model_digest: Annotated[str, StringConstraints(max_length=71)] | None = None

@@ -73,13 +73,13 @@ def _lacks(index: Index, status: Json) -> str:
 
 
 def _secret(part: Json | None) -> str | None:
-    """Name of the Secret that a part of an index's spec names."""
+    """Name of the Secret that a part of an index's spec or status names."""
     return ((part or {}).get("secretRef") or {}).get("name")
 
 
 def _index(world: World, name: str, found: Json, embedding: Json) -> Index:
-    """Keys are the spec's, not those of the build that serves: another key makes no other build."""
     status, spec = found["status"], found.get("spec", {})
+    # A status of an earlier version says nothing of keys.
     asked = next((e for e in spec.get("embeddings", []) if e["serviceRef"] == embedding["serviceRef"]), None)
     namespace, domain = world.owner["metadata"]["namespace"], world.settings.cluster_domain
     return Index(
@@ -93,5 +93,5 @@ def _index(world: World, name: str, found: Json, embedding: Json) -> Index:
         query_prefix=embedding.get("queryPrefix"),
         capabilities=_capabilities(status),
         milvus_secret=_secret(spec.get("milvus", {}).get("external")),
-        embedder_secret=_secret(asked),
+        embedder_secret=_secret(embedding) or _secret(asked),
     )

@@ -104,16 +104,21 @@ def _endpoint(spec: VectorIndexSpec, live: Json, engine: EngineState, build: Bui
 
 
 def _as_asked(spec: VectorIndexSpec, embedding: Json) -> Json:
-    """An embedding of the build that serves, with the query prefix that the spec gives it now: no build depends on it.
+    """An embedding of the build that serves, with the query prefix and key that the spec gives it now.
 
-    Where the spec has another service for it by now, the prefix belongs to that one, and the old one stays.
+    No build depends on them. Where the spec has another service for it by now, they are that one's, and the old ones
+    stay.
     """
     name, service = embedding["name"], embedding["serviceRef"]["name"]
     asked = next((e for e in spec.embeddings if (e.name, e.service_ref.name) == (name, service)), None)
     if asked is None:
         return embedding
-    kept = {key: value for key, value in embedding.items() if key != "queryPrefix"}
-    return kept | ({"queryPrefix": asked.query_prefix} if asked.query_prefix else {})
+    kept = {key: value for key, value in embedding.items() if key not in ("queryPrefix", "secretRef")}
+    if asked.query_prefix:
+        kept["queryPrefix"] = asked.query_prefix
+    if asked.secret_ref is not None:
+        kept["secretRef"] = {"name": asked.secret_ref.name}
+    return kept
 
 
 def _unique(skipped: list[Json]) -> list[Json]:

@@ -84,9 +84,10 @@ def test_the_gateway_is_told_where_to_search(answering: Any) -> None:
 
 def test_the_gateway_is_given_the_keys_of_the_embedder_and_of_milvus(answering: Any) -> None:
     index = vector_index()
+    index["status"]["embeddings"][0]["secretRef"] = {"name": "my-key"}
     index["spec"] = {
         "milvus": {"topology": "External", "external": {"uri": "https://m:19530", "secretRef": {"name": "milvus"}}},
-        "embeddings": [{"name": "text", "serviceRef": {"name": "minilm"}, "secretRef": {"name": "my-key"}}],
+        "embeddings": [{"name": "text", "serviceRef": {"name": "the-next-one"}}],
     }
     answering.others[("VectorIndex", "handbook")] = index
     answering.reconcile()

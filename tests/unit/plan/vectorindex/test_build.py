@@ -141,20 +141,22 @@ def test_what_a_build_is_not_made_of_makes_no_new_one(scene: Any, what: str) -> 
     assert scene.condition("Indexed") == ("True", "Indexed")
 
 
-def test_another_query_prefix_holds_for_the_build_that_serves(scene: Any) -> None:
+def test_another_query_prefix_or_key_holds_for_the_build_that_serves(scene: Any) -> None:
     scene.serves()
-    assert "queryPrefix" not in scene.status["embeddings"][0]
-    scene.spec["embeddings"][0]["queryPrefix"] = "query: "
+    assert not {"queryPrefix", "secretRef"} & scene.status["embeddings"][0].keys()
+    asked = {"queryPrefix": "query: ", "secretRef": {"name": "key"}}
+    scene.spec["embeddings"][0] |= asked
     scene.act()
-    assert scene.status["embeddings"][0]["queryPrefix"] == "query: "
+    assert asked.items() <= scene.status["embeddings"][0].items()
 
-    scene.spec["embeddings"] = [{"name": "text", "serviceRef": {"name": "next"}, "queryPrefix": "search: "}]
+    following = {"name": "text", "serviceRef": {"name": "next"}, "queryPrefix": "search: "}
+    scene.spec["embeddings"] = [following]
     scene.act()
-    assert scene.status["embeddings"][0]["queryPrefix"] == "query: ", "the next embedder's prefix waits for its build"
+    assert asked.items() <= scene.status["embeddings"][0].items(), "what the next embedder needs waits for its build"
 
     scene.spec["embeddings"] = [{"name": "text", "serviceRef": {"name": "embedder"}}]
     scene.act()
-    assert "queryPrefix" not in scene.status["embeddings"][0]
+    assert not {"queryPrefix", "secretRef"} & scene.status["embeddings"][0].keys()
 
 
 def test_another_dimension_is_told_once_it_serves(scene: Any, made: Any) -> None:
