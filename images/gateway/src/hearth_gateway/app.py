@@ -19,13 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from hearth_gateway import rag as answers
 from hearth_gateway.access import ANYONE, Caller, KeyStore
 from hearth_gateway.admission import Admission, Place, request_budget
 from hearth_gateway.config import Config, RagConfig
-from hearth_gateway.errors import ApiError, bad_request, engine_lost, gone, timed_out
+from hearth_gateway.errors import ApiError, bad_request, engine_lost, timed_out
+from hearth_gateway.hang_up import WatchedStream, unless_gone
 from hearth_gateway.metrics import Metrics
 from hearth_gateway.policy import Body, add_system_prompt, apply_sampling, check_model, for_engine, wants_rag
 from hearth_gateway.rag import Rag, Retrieved
@@ -67,27 +67,6 @@ class Call:
         payload = written(for_engine(body))
         self.place.hold(len(payload))
         return EngineRequest(path, payload, bool(body.get("stream")), self.id)
-
-
-class WatchedStream(StreamingResponse):
-    """A stream that tells of its end whichever way it comes: last byte, error, or a client that went away early."""
-
-    def __init__(self, inner: StreamingResponse, ended: Callable[[bool], Awaitable[None]]) -> None:
-        super().__init__(inner.body_iterator, inner.status_code)
-        self.raw_headers = inner.raw_headers
-        self._ended, self._complete = ended, False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the stream."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._ended(self._complete)
-
-    async def stream_response(self, send: Send) -> None:
-        """Sends headers and all parts."""
-        await super().stream_response(send)
-        self._complete = True
 
 
 class Gateway:
@@ -197,7 +176,7 @@ class Gateway:
         async def work(request: Request, call: Call) -> Response:
             call.place = call.stack.enter_context(self.admission.slot())
             # No name for the body here: a handler that has written it for the engine holds it no longer.
-            return await _unless_gone(request, handler(await self._body(request, call.place), call))
+            return await unless_gone(request, handler(await self._body(request, call.place), call))
 
         return work
 
@@ -334,26 +313,6 @@ def _milvus(config: RagConfig) -> Retriever:
     from hearth_gateway.milvus import MilvusRetriever
 
     return MilvusRetriever(config)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """The answer, given up as soon as its client hangs up: a GPU should not write for nobody."""
-    answering = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            return answering.result()
-        raise gone()
-    finally:
-        for task in (answering, watching):
-            task.cancel()
-        await asyncio.gather(answering, watching, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _judged(rag: Rag, found: Retrieved, answer: dict[str, Any]) -> dict[str, Any]:
