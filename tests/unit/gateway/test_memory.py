@@ -90,6 +90,13 @@ async def test_a_body_of_unknown_length_is_read_as_far_as_there_is_room(
     assert read < 2 * MIB
 
 
+async def test_a_body_that_is_small_and_takes_much_is_refused(gateway: Any, engine: Any, calling: Any) -> None:
+    content = b'{"messages": [' + b"{}," * 100_000 + b"{}]}"
+    async with calling(gateway(**NO_MEMORY)) as client:
+        response = await client.post(CHAT, content=content)
+    assert response.status_code == 413
+
+
 async def test_a_body_larger_than_any_is_refused_whatever_the_memory(gateway: Any, engine: Any, calling: Any) -> None:
     async with calling(gateway(memoryBytes=2**40)) as client:
         response = await client.post(CHAT, content=b" " * (request_body.BODY_LIMIT + 1))
