@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from hearth_gateway import request_body
-from hearth_gateway.admission import LEAST_BYTES, REQUEST_BYTES, request_budget
+from hearth_gateway.admission import LEAST_BYTES, REQUEST_BYTES, Admission, request_budget
+from hearth_gateway.errors import ApiError
+from hearth_gateway.metrics import Metrics
 from hearth_gateway.request_body import reading_bytes, written
 
 CHAT = "/v1/chat/completions"
@@ -53,6 +56,21 @@ async def test_bodies_in_flight_are_few_enough_to_be_held(gateway: Any, engine: 
     assert f'hearth_gateway_rejected_total{{reason="memory"}} {len(refused)}.0' in metrics
     assert after.status_code == 200, "what was held is given back"
     assert made.admission.held == 0
+
+
+def test_refusals_do_not_count_as_quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    admission = Admission(10, LEAST_BYTES, Metrics())
+    for _ in range(50):
+        with admission.slot():
+            now += 30
+    with admission.slot() as there:
+        there.hold(LEAST_BYTES // 2)
+        for _ in range(50):
+            with admission.slot() as refused, pytest.raises(ApiError) as error:
+                refused.hold(LEAST_BYTES - REQUEST_BYTES)
+    assert error.value.retry_after == 30
 
 
 async def test_a_body_that_finds_no_room_is_not_read(gateway: Any, engine: Any, calling: Any) -> None:

@@ -59,7 +59,8 @@ class Admission:
             place.leave()
             self._in_flight -= 1
             self._metrics.in_flight.set(self._in_flight)
-            self._typical_seconds += 0.1 * (time.monotonic() - begun - self._typical_seconds)
+            if not place.refused:
+                self._typical_seconds += 0.1 * (time.monotonic() - begun - self._typical_seconds)
 
     def full(self, message: str, reason: str) -> ApiError:
         """The refusal. Retry-After is the typical time of a request: by then there should be room."""
@@ -73,21 +74,22 @@ class Place:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._held = 0
+        self.refused = False
 
     def hold(self, size: int) -> None:
         """Says what the request takes from now on, in bytes. Raises ApiError: 429 (no room now), 413 (never)."""
         wanted, room = size + REQUEST_BYTES, self._admission.budget
-        if wanted > room:
+        beside = self._admission.held - self._held
+        self.refused = wanted > self._held and beside + wanted > room
+        if self.refused and wanted > room:
             raise too_large(
                 f"reading this request may take {_mebibytes(wanted)} of memory, and the gateway has "
                 f"{_mebibytes(room)} for all: make it smaller, or raise gateway.resources.limits.memory"
             )
-        if wanted > self._held and self._admission.held - self._held + wanted > room:
-            raise self._admission.full(
-                f"the requests in flight take {_mebibytes(self._admission.held)} of the gateway's {_mebibytes(room)}",
-                "memory",
-            )
-        self._admission.held += wanted - self._held
+        if self.refused:
+            told = f"the other requests in flight take {_mebibytes(beside)} of the gateway's {_mebibytes(room)}"
+            raise self._admission.full(told, "memory")
+        self._admission.held = beside + wanted
         self._held = wanted
 
     def leave(self) -> None:

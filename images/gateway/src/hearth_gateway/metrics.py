@@ -35,7 +35,7 @@ class Metrics:
         )
         self.retries = Counter(
             "hearth_gateway_upstream_retries",
-            "Connections to the engine that were tried again.",
+            "Requests to the engine that were tried again.",
             registry=self.registry,
         )
         self.retrieval = Histogram(
