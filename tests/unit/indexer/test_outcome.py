@@ -31,3 +31,10 @@ def test_a_long_error_keeps_its_beginning(tmp_path: Path) -> None:
     assert (tmp_path / "log").stat().st_size <= 4096
     assert told["error"]["message"].startswith("engine said: x")
     assert told["error"]["suggestion"] == "look at the engine"
+
+
+def test_a_name_that_no_encoding_has_is_told_as_far_as_it_can_be(tmp_path: Path) -> None:
+    name = b"M\xfcller.pdf".decode(errors="surrogateescape")
+    write(tmp_path / "log", {"result": {"chunks": 3, "skipped": [{"uri": name, "reason": "is no readable PDF"}]}})
+
+    assert json.loads((tmp_path / "log").read_bytes())["result"]["skipped"][0]["uri"] == "M?ller.pdf"

@@ -73,10 +73,15 @@ class InterruptedRunError(IndexingError):
 
 def write(path: Path, outcome: dict[str, Any]) -> None:
     """Writes `{"result": …}` or `{"error": …}` so that it fits; lists of details are cut first, then the message."""
-    text = json.dumps(outcome, ensure_ascii=False, separators=(",", ":"))
-    while len(text.encode()) > MESSAGE_LIMIT and _shorten(outcome):
-        text = json.dumps(outcome, ensure_ascii=False, separators=(",", ":"))
-    path.write_text(text, encoding="utf-8")
+    told = _encoded(outcome)
+    while len(told) > MESSAGE_LIMIT and _shorten(outcome):
+        told = _encoded(outcome)
+    path.write_bytes(told)
+
+
+def _encoded(outcome: dict[str, Any]) -> bytes:
+    # A file's name may hold what no encoding has: bytes that are not UTF-8 come as halves of surrogate pairs.
+    return json.dumps(outcome, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def _shorten(outcome: dict[str, Any]) -> bool:
