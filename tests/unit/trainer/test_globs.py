@@ -9,7 +9,7 @@ from hearth_trainer.config import SourceConfig
 from hearth_trainer.errors import BadDataError
 from hearth_trainer.globs import hub_patterns, matches
 from hearth_trainer.sources import data_files
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 FILES = ("a.jsonl", "notes.txt", "old/b.jsonl", "old/deep/c.jsonl", "old/d.json", ".hidden/e.jsonl")
@@ -60,6 +60,7 @@ def test_a_pattern_means_the_same_to_the_indexer(path: str, pattern: str) -> Non
 
 
 @given(path=paths, pattern=patterns)
+@example(path="a", pattern="****/")
 def test_what_a_pattern_chooses_is_fetched_from_the_hub(path: str, pattern: str) -> None:
     if matches(path, pattern):
         assert any(fnmatch(path, p) for p in hub_patterns([pattern]))

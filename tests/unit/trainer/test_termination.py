@@ -12,7 +12,7 @@ from hearth_trainer.termination import LIMIT, cut, write_error, write_result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-TEXTS = st.text(st.characters(exclude_categories=())).map(lambda text: text * 1000) | st.text()
+TEXTS = st.text(st.characters(exclude_categories=())).map(lambda text: text * 500) | st.text()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_as_many_characters_are_kept_as_the_bytes_allow(text: str) -> None:
     assert 2990 <= len(json.dumps(cut_off, ensure_ascii=False).encode()) - 2 <= 3000
 
 
-@given(st.lists(st.lists(TEXTS, max_size=5), max_size=6))
+@given(st.lists(st.lists(TEXTS, max_size=3), max_size=3))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_result_fits_whatever_the_files_with_findings_are_called(log: Path, lines: list[list[str]]) -> None:
     findings = [{"check": "duplicates", "count": len(names), "lines": names} for names in lines]

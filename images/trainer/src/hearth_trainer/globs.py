@@ -30,5 +30,5 @@ def hub_patterns(include: Iterable[str]) -> list[str]:
             found += [pattern, f"*/{pattern}"]
             continue
         literal = pattern.lstrip("/").replace("[", "[[]")
-        found.append(re.sub(r"\*\*/|\*+", "*", literal))
+        found.append(re.sub(r"(?:\*\*)+/|\*+", "*", literal))
     return found
