@@ -1,236 +1,201 @@
-"""Looks at every row before anything expensive is asked for, and counts what is wrong."""
+"""Looks at every row before anything expensive is asked for, and counts what is wrong.
+
+Rows are read twice and never held: first for what is broken and how they are split, then for everything else. What is
+kept of each is a digest.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hearth_trainer.config import ChecksConfig, DatasetConfig
 from hearth_trainer.errors import BadDataError
+from hearth_trainer.findings import Findings
+from hearth_trainer.records import records
 from hearth_trainer.rows import Row, RowError, detect, read_row
+from hearth_trainer.split import Split
 from hearth_trainer.tokens import Length
 
-SHOWN = 5
-"""Lines that a message names before it counts the rest."""
-
-
-@dataclass
-class Findings:
-    """What was counted, by check, in the order of the rows."""
-
-    places: dict[str, list[str]] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)
-
-    def add(self, check: str, place: str, detail: str = "") -> None:
-        """Counts one row; the detail of the first is kept."""
-        self.places.setdefault(check, []).append(place)
-        if detail:
-            self.details.setdefault(check, detail)
-
-    def count(self, check: str) -> int:
-        """Rows concerned."""
-        return len(self.places.get(check, ()))
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Counts and the first lines."""
-        return [{"check": c, "count": len(p), "lines": p[:SHOWN]} for c, p in sorted(self.places.items())]
+Take = Callable[[Row, bool], None]
+"""Is given every row that is used, in order, and whether it is held out."""
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Rows that passed, and what was found."""
+class Summary:
+    """What was found."""
 
     layout: str
-    train: tuple[Row, ...]
-    held_out: tuple[Row, ...]
     digest: str
+    """Identity of the rows that are used, in their order."""
     findings: Findings
+    train_rows: int
+    eval_rows: int
     train_tokens: int
     longest_row: int
     longest_target: int
 
 
-def records(paths: Iterable[Path], findings: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every JSON object of the files with its place; broken lines are counted."""
-    for path in paths:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-        if path.suffix == ".json":
-            yield from _array(path, text, findings)
-            continue
-        # Not splitlines(): it also splits at U+2028 and U+0085, which JSON strings may hold as they are.
-        for number, line in enumerate(text.split("\n"), start=1):
-            place = f"{path.name}:{number}"
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                findings.add("malformed", place, f"not JSON ({error.msg} at column {error.colno}): {line.strip()[:80]}")
-                continue
-            except RecursionError:
-                findings.add("malformed", place, "nested too deeply")
-                continue
-            if isinstance(record, dict):
-                yield place, record
-            else:
-                findings.add("malformed", place, f"expected a JSON object, found {line.strip()[:80]}")
+def layout_of(paths: Sequence[Path]) -> str | None:
+    """The format of the first record that has one."""
+    for _, record in records(paths, Findings()):
+        with suppress(RowError):
+            return detect(record)
+    return None
 
 
-def _array(path: Path, text: str, findings: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError as error:
-        findings.add("malformed", f"{path.name}:{error.lineno}", f"not JSON ({error.msg} at column {error.colno})")
-        return
-    except RecursionError:
-        findings.add("malformed", f"{path.name}:1", "nested too deeply")
-        return
-    for number, item in enumerate(items if isinstance(items, list) else [items], start=1):
-        place = f"{path.name}:{number}"
-        if isinstance(item, dict):
-            yield place, item
-        else:
-            findings.add("malformed", place, "expected a JSON object")
-
-
-def read_rows(paths: Iterable[Path], layout: str | None, findings: Findings) -> tuple[str | None, list[Row]]:
-    """The rows of the files; the format is the given one, or that of the first record."""
-    rows: list[Row] = []
+def read_rows(paths: Sequence[Path], layout: str | None, findings: Findings) -> Iterator[Row]:
+    """The rows of the files in the given format; others are counted."""
     for place, record in records(paths, findings):
         try:
-            layout = layout or detect(record)
-            rows.append(read_row(record, layout, place))
+            row = read_row(record, layout or detect(record), place)
         except RowError as error:
             findings.add("missingField", place, str(error))
-    return layout, rows
+        else:
+            yield row
 
 
-def is_held_out(row: Row, fraction: float) -> bool:
-    """Whether a row belongs to the held-out split: by its prompt's hash, so rows may be added or moved freely."""
-    return int(row.prompt_key()[:8], 16) / 2**32 < fraction
+class Tally:
+    """Adds rows up, leaves out those that cannot be used, and passes the others on."""
 
+    def __init__(self, measure: Callable[[Row], Length], context: int, findings: Findings, take: Take) -> None:
+        self.measure, self.context, self.findings, self.take = measure, context, findings, take
+        self.train_rows = self.eval_rows = self.train_tokens = self.longest_row = self.longest_target = 0
+        self._learnt = hashlib.sha256()
+        self._held_out: list[bytes] = []
 
-def split(rows: list[Row], fraction: float) -> tuple[list[Row], list[Row]]:
-    """Training and held-out rows. Of two or more rows at least one is held out; equal prompts stay together."""
-    held_out = [r for r in rows if is_held_out(r, fraction)]
-    keys = {r.prompt_key() for r in rows}
-    if not held_out and len(keys) > 1:
-        lowest = min(keys)
-        held_out = [r for r in rows if r.prompt_key() == lowest]
-    chosen = {id(r) for r in held_out}
-    return [r for r in rows if id(r) not in chosen], held_out
+    def add(self, row: Row, held_out: bool) -> None:
+        """Looks at one row."""
+        if not row.target.strip():
+            self.findings.add("emptyTargets", row.place)
+            return
+        length = self.measure(row)
+        if length.total > self.context:
+            self.findings.add("tooLong", row.place, f"{length.total} tokens")
+            return
+        self.longest_row = max(self.longest_row, length.total)
+        self.longest_target = max(self.longest_target, length.target)
+        if held_out:
+            self.eval_rows += 1
+            self._held_out.append(bytes.fromhex(row.key()))
+        else:
+            self.train_rows += 1
+            self.train_tokens += length.total
+            self._learnt.update(row.key().encode())
+        self.take(row, held_out)
 
-
-def digest_of(rows: Iterable[Row], held_out: Iterable[Row]) -> str:
-    """Identity of the rows in their order."""
-    whole = hashlib.sha256()
-    for part in (rows, held_out):
-        for row in part:
-            whole.update(row.key().encode())
+    def digest(self) -> str:
+        """Identity of the rows in their order."""
+        whole = self._learnt.copy()
         whole.update(b"\n")
-    return f"sha256:{whole.hexdigest()}"
+        for key in self._held_out:
+            whole.update(key.hex().encode())
+        whole.update(b"\n")
+        return f"sha256:{whole.hexdigest()}"
 
 
 def lint(
     config: DatasetConfig,
-    train_files: list[Path],
-    eval_files: list[Path] | None,
+    train_files: Sequence[Path],
+    eval_files: Sequence[Path] | None,
     measure: Callable[[Row], Length],
     context: int,
-) -> Dataset:
-    """The rows to train and to measure on.
+    take: Take,
+) -> Summary:
+    """What is found in the rows to train and to measure on, each of which `take` is given.
 
-    Raises BadDataError with counts and the first offending lines where they cannot be used.
+    Raises BadDataError with counts and the first offending lines where they cannot be used; `take` may have been given
+    rows by then.
     """
-    findings = Findings()
-    layout, rows = read_rows(train_files, config.format, findings)
-    refuse_broken(findings, config.train.source, layout, rows)
-    if eval_files is None:
-        train, held_out = split(rows, config.eval_fraction)
-    else:
-        _, held_out = read_rows(eval_files, layout, findings)
-        refuse_broken(findings, config.eval.source if config.eval else "", layout, held_out)
-        train = rows
-    _find_doubles(train, findings)
-    _find_leakage(train, held_out, findings)
-    kept, lengths = _fitting(train, measure, context, findings)
-    kept_out, out_lengths = _fitting(held_out, measure, context, findings)
-    refuse_doubtful(findings, config.checks, len(train) + len(held_out), context)
-    if not kept:
+    findings, split = Findings(), Split(config.eval_fraction)
+    layout = config.format or layout_of(train_files)
+    total = _survey(train_files, layout, config.train.source, split, findings)
+    if eval_files is not None:
+        total += _survey(eval_files, layout, config.eval.source if config.eval else "", None, findings)
+    tally, seen = Tally(measure, context, findings, take), Seen(findings)
+    for row in read_rows(train_files, layout, findings):
+        held_out = eval_files is None and split.holds_out(row.prompt_key())
+        if not held_out:
+            seen.learn(row)
+        tally.add(row, held_out)
+    for row in read_rows(eval_files or (), layout, findings):
+        seen.ask(row, lambda: read_rows(train_files, layout, Findings()))
+        tally.add(row, held_out=True)
+    refuse_doubtful(findings, config.checks, total, context)
+    if not tally.train_rows:
         raise BadDataError("NoRows", f"{config.train.source}: no row is left to learn from")
-    every = lengths + out_lengths
-    return Dataset(
+    return Summary(
         layout=layout or "Text",
-        train=tuple(kept),
-        held_out=tuple(kept_out),
-        digest=digest_of(kept, kept_out),
+        digest=tally.digest(),
         findings=findings,
-        train_tokens=sum(x.total for x in lengths),
-        longest_row=max(x.total for x in every),
-        longest_target=max(x.target for x in every),
+        train_rows=tally.train_rows,
+        eval_rows=tally.eval_rows,
+        train_tokens=tally.train_tokens,
+        longest_row=tally.longest_row,
+        longest_target=tally.longest_target,
     )
 
 
-def _find_doubles(rows: Iterable[Row], findings: Findings) -> None:
-    seen: set[str] = set()
-    for row in rows:
-        if row.key() in seen:
-            findings.add("duplicates", row.place)
-        seen.add(row.key())
+def _survey(paths: Sequence[Path], layout: str | None, source: str, split: Split | None, findings: Findings) -> int:
+    """How many rows there are. Raises BadDataError where any is broken."""
+    count = 0
+    for row in read_rows(paths, layout, findings):
+        count += 1
+        if split is not None:
+            split.see(row.prompt_key())
+    refuse_broken(findings, source, layout, count)
+    return count
 
 
-def _find_leakage(train: Iterable[Row], held_out: Iterable[Row], findings: Findings) -> None:
-    known = {row.prompt_key(): row.place for row in train}
-    for row in held_out:
-        if row.prompt_key() in known:
-            findings.add("leakage", row.place, f"its prompt is also {known[row.prompt_key()]}")
+class Seen:
+    """Recognises rows, and prompts, that were there before."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        self._rows: set[bytes] = set()
+        self._prompts: set[bytes] = set()
+
+    def learn(self, row: Row) -> None:
+        """Counts a row to train on that is there twice."""
+        key = _short(row.key())
+        if key in self._rows:
+            self.findings.add("duplicates", row.place)
+        self._rows.add(key)
+        self._prompts.add(_short(row.prompt_key()))
+
+    def ask(self, row: Row, learnt: Callable[[], Iterator[Row]]) -> None:
+        """Counts a held-out row whose prompt is learnt too; `learnt` reads those rows again, to say where."""
+        key = row.prompt_key()
+        if _short(key) not in self._prompts:
+            return
+        first = not self.findings.count("leakage")
+        where = next((r.place for r in learnt() if r.prompt_key() == key), None) if first else None
+        self.findings.add("leakage", row.place, f"its prompt is also {where}" if where else "")
 
 
-def _fitting(
-    rows: Iterable[Row], measure: Callable[[Row], Length], context: int, findings: Findings
-) -> tuple[list[Row], list[Length]]:
-    kept: list[Row] = []
-    lengths: list[Length] = []
-    for row in rows:
-        if not row.target.strip():
-            findings.add("emptyTargets", row.place)
-            continue
-        length = measure(row)
-        if length.total > context:
-            findings.add("tooLong", row.place, f"{length.total} tokens")
-            continue
-        kept.append(row)
-        lengths.append(length)
-    return kept, lengths
+def _short(key: str) -> bytes:
+    # Half of a sha256 is still told apart, and a data set of millions of rows has as many of these.
+    return bytes.fromhex(key[:32])
 
 
-def _told(findings: Findings, check: str) -> str:
-    places = findings.places[check]
-    shown = ", ".join(places[:SHOWN])
-    rest = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-    detail = findings.details.get(check)
-    return f"{shown}{rest}" + (f" (the first: {detail})" if detail else "")
-
-
-def refuse_broken(findings: Findings, source: str, layout: str | None, rows: list[Row]) -> None:
+def refuse_broken(findings: Findings, source: str, layout: str | None, rows: int) -> None:
     """Raises BadDataError for lines that are no JSON, rows without their fields, or no rows at all."""
     broken = findings.count("malformed")
     missing = findings.count("missingField")
     if broken:
         raise BadDataError(
             "MalformedRow",
-            f"{source}: {broken} of {broken + missing + len(rows)} lines are broken: {_told(findings, 'malformed')}",
-            "write one JSON object per line",
+            f"{source}: {broken} of {broken + missing + rows} lines are broken: {findings.told('malformed')}",
+            "write one JSON object per line, in UTF-8",
         )
     if missing:
         raise BadDataError(
             "MissingField",
-            f"{source}: {missing} of {missing + len(rows)} rows do not fit the format {layout or 'sought'}: "
-            f"{_told(findings, 'missingField')}",
+            f"{source}: {missing} of {missing + rows} rows do not fit the format {layout or 'sought'}: "
+            f"{findings.told('missingField')}",
             "add the field, or set spec.dataset.format",
         )
     if not rows:
@@ -242,13 +207,13 @@ def refuse_doubtful(findings: Findings, checks: ChecksConfig, total: int, contex
     if findings.count("leakage") and checks.leakage == "Fail":
         raise BadDataError(
             "Leakage",
-            f"{findings.count('leakage')} held-out prompts are in the training rows too: {_told(findings, 'leakage')}",
+            f"{findings.count('leakage')} held-out prompts are in the training rows too: {findings.told('leakage')}",
             "remove them from one of the two, or set spec.dataset.checks.leakage: Warn",
         )
     if findings.count("emptyTargets") and checks.empty_targets == "Fail":
         raise BadDataError(
             "EmptyTargets",
-            f"{findings.count('emptyTargets')} rows have nothing to learn: {_told(findings, 'emptyTargets')}",
+            f"{findings.count('emptyTargets')} rows have nothing to learn: {findings.told('emptyTargets')}",
             "remove them, or set spec.dataset.checks.emptyTargets: Warn to leave them out",
         )
     long = findings.count("tooLong")
@@ -256,6 +221,6 @@ def refuse_doubtful(findings: Findings, checks: ChecksConfig, total: int, contex
         raise BadDataError(
             "RowsTooLong",
             f"{long} of {total} rows are longer than {context} tokens, more than the "
-            f"{checks.max_truncated_percent} percent allowed: {_told(findings, 'tooLong')}",
+            f"{checks.max_truncated_percent} percent allowed: {findings.told('tooLong')}",
             "shorten them, raise spec.training.maxSequenceLength, or raise spec.dataset.checks.maxTruncatedPercent",
         )

@@ -18,11 +18,10 @@ from hearth_trainer.errors import BadDataError
 from hearth_trainer.failures import recognise
 from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer, multiplies_in_bfloat16, with_weights_in
 from hearth_trainer.gate import judge
-from hearth_trainer.lint import Dataset
 from hearth_trainer.manifest import Artifact
 from hearth_trainer.measure import measure
 from hearth_trainer.parity import Parity
-from hearth_trainer.prepare import load_dataset
+from hearth_trainer.prepare import Dataset, load_dataset
 from hearth_trainer.progress import reporter_from_environment
 from hearth_trainer.sources import model_folder
 from hearth_trainer.stopping import StopRequest
@@ -63,7 +62,7 @@ def checked_dataset(config: Config) -> Dataset:
     Raises BadDataError where they are others now.
     """
     dataset = load_dataset(config)
-    if config.dataset.digest is not None and dataset.digest != config.dataset.digest:
+    if config.dataset.digest is not None and dataset.summary.digest != config.dataset.digest:
         raise BadDataError(
             "DataChanged",
             f"the rows of {config.dataset.train.source} have changed since they were checked",
@@ -82,7 +81,7 @@ def stored_dtype(folder: Path) -> Any:
 def lineage_of(config: Config, dataset: Dataset) -> dict[str, Any]:
     """What made the artifacts."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {**config.lineage, "dataset": dataset.digest, "seed": config.training.seed, "libraries": versions}
+    return {**config.lineage, "dataset": dataset.summary.digest, "seed": config.training.seed, "libraries": versions}
 
 
 def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop: StopRequest) -> dict[str, Any]:
