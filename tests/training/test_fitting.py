@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Job
-from hearth_trainer import checkpoints
+from hearth_trainer import checkpoints, output_loss
 from hearth_trainer import fit as fitting
 from hearth_trainer.callbacks import Watch
 from hearth_trainer.config import Config
@@ -22,8 +22,20 @@ from hearth_trainer.fit import Fitted, build_trainer, fit
 from hearth_trainer.prepare import load_dataset
 from hearth_trainer.stopping import StopRequest
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig
 from trl import SFTTrainer
 
+SMALL: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+    "initializer_range": 0.5,
+}
 STEPS = 8
 """Two passes over sixteen rows, four rows a step in two passes each."""
 
@@ -133,10 +145,14 @@ def trainer(job: Job) -> SFTTrainer:
     return build_trainer(config, job.model, load_dataset(config).train, watch)
 
 
-def test_the_loss_on_cpu_and_its_gradients_are_those_of_trl(trainer: Any) -> None:
+@pytest.mark.parametrize("piece", [5, 256], ids=["in pieces", "at once"])
+def test_the_loss_on_cpu_and_its_gradients_are_those_of_trl(
+    trainer: Any, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_loss, "PIECE", piece)
     batch = next(iter(trainer.get_train_dataloader()))
     items = (batch["labels"][:, 1:] != -100).sum()
-    assert 0 < items < batch["attention_mask"].sum(), "prompts must not be learnt"
+    assert 5 < items < batch["attention_mask"].sum(), "prompts must not be learnt"
 
     def gradients(compute: Any) -> tuple[float, dict[str, torch.Tensor]]:
         trainer.model.zero_grad()
@@ -151,6 +167,70 @@ def test_the_loss_on_cpu_and_its_gradients_are_those_of_trl(trainer: Any) -> Non
     assert max(float(g.norm()) for g in wanted.values()) > 0
     for name, gradient in wanted.items():
         torch.testing.assert_close(moved[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_no_more_positions_than_a_piece_are_projected_at_once() -> None:
+    layer = torch.nn.Linear(8, 50, bias=False).requires_grad_(requires_grad=False)
+    widths: list[int] = []
+    layer.register_forward_hook(lambda _module, _inputs, output: widths.append(len(output)))
+    hidden = torch.randn(output_loss.PIECE * 2 + 3, 8, requires_grad=True)
+    labels = torch.randint(50, (len(hidden),))
+    learnt = output_loss.output_loss(layer, hidden, labels)
+    learnt.backward()
+    assert hidden.grad is not None
+    assert output_loss.measured_loss(layer, hidden.detach(), labels) == pytest.approx(learnt.item(), rel=1e-5)
+    assert widths == [output_loss.PIECE, output_loss.PIECE, 3] * 2
+
+
+MEASURED = """
+import re, sys, torch
+from pathlib import Path
+from hearth_trainer.output_loss import output_loss
+
+def peak():  # not getrusage: that begins with the peak of whoever started this
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+positions, words = int(sys.argv[1]), int(sys.argv[2])
+layer = torch.nn.Linear(32, words, bias=False).requires_grad_(False)
+hidden, labels = torch.randn(positions, 32, requires_grad=True), torch.randint(words, (positions,))
+before = peak()
+output_loss(layer, hidden, labels).backward()
+print(peak() - before)
+"""
+
+
+def test_the_logits_of_long_targets_take_what_the_memory_plan_says() -> None:
+    positions, words = 16 * output_loss.PIECE, 50_000
+    command = [sys.executable, "-c", MEASURED, str(positions), str(words)]
+    took = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    planned = 3 * output_loss.PIECE * words * 4
+    assert planned / 3 < took < 1.5 * planned, f"all at once would be {3 * positions * words * 4}"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Gemma2Config(final_logit_softcapping=0.5, **SMALL),
+        CohereConfig(logit_scale=0.3, **SMALL),
+        GraniteConfig(logits_scaling=4.0, **SMALL),
+        LlamaConfig(**SMALL),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_logits_are_scaled_and_capped_as_the_model_does_it(config: Any) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = torch.randint(64, (1, 5))
+    with torch.no_grad():
+        hidden = model.get_decoder()(ids).last_hidden_state
+        torch.testing.assert_close(output_loss.output_layer(model)(hidden), model(ids).logits)
+
+
+def test_an_adapter_on_the_output_layer_is_refused(job: Job) -> None:
+    config = job.config("run", adapter={"rank": 4, "alpha": 8, "targetModules": ["q_proj", "lm_head"]})
+    with pytest.raises(BadConfigError) as caught:
+        run(config)
+    assert caught.value.kind == "TrainerRefused"
 
 
 def test_training_on_cpu_makes_the_steps_of_trl(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,17 @@
 
 Without Triton, TRL 1.16 sends every position through the output layer, those of the prompt too, forward and backward.
 For a small model with a large vocabulary that is most of the work, and with the loss on the completion alone nearly all
-of it is thrown away. Here only positions that have a label are projected. The loss is the same number.
+of it is thrown away. Here only positions that have a label are projected, and never all at once. The loss is the same
+number.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from trl import SFTTrainer
+
+from hearth_trainer.output_loss import output_layer, output_loss
 
 
 def completion_loss(model: Any, inputs: dict[str, Any], items: Any) -> Any:
@@ -19,8 +21,7 @@ def completion_loss(model: Any, inputs: dict[str, Any], items: Any) -> Any:
     seen = {key: value for key, value in inputs.items() if key != "labels"}
     hidden = model.get_decoder()(**seen, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels != -100
-    logits = model.get_output_embeddings()(hidden[wanted]).float()
-    total = torch.nn.functional.cross_entropy(logits, labels[wanted], reduction="sum")
+    total = output_loss(output_layer(model), hidden[wanted], labels[wanted])
     return total / (wanted.sum() if items is None else items)
 
 

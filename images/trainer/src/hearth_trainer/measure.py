@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from hearth_trainer.metrics import score
+from hearth_trainer.output_loss import measured_loss, output_layer
 from hearth_trainer.rows import Row
 from hearth_trainer.stopping import StopRequest
 from hearth_trainer.tokens import RowTokenizer
@@ -79,15 +80,13 @@ def loss(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], s
         encoded = _padded(tokenizer, [texts.texts(rows[i])[1] for i in chosen], model.device)
         # Nothing stands before the first token of a row without a prompt: no model predicts it.
         targets = [min(n.target, n.total - 1) for n in (texts.length(rows[i]) for i in chosen)]
-        # Targets stand at the right end, so only the last positions need the wide output layer.
-        keep = min(max(targets) + 1, encoded["input_ids"].shape[1])
+        ids, width = encoded["input_ids"], encoded["input_ids"].shape[1]
         with torch.inference_mode():
-            logits = model(**encoded, logits_to_keep=keep, use_cache=False).logits.float()
-        wanted = encoded["input_ids"][:, -keep:][:, 1:]
-        losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, reduction="none")
-        for at, length in enumerate(targets):
-            tail = losses[at, max(keep - 1 - length, 0) :]
-            total, count = total + float(tail.sum()), count + tail.numel()
+            hidden = model.get_decoder()(**encoded, use_cache=False).last_hidden_state
+            for at, length in enumerate(targets):  # they stand at the right end
+                before = hidden[at, width - 1 - length : width - 1]
+                total += measured_loss(output_layer(model), before, ids[at, width - length :])
+        count += sum(targets)
     return total / max(count, 1)
 
 
