@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import Job
+from hearth_trainer import export
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadConfigError
-from hearth_trainer.fit import with_weights_in
+from hearth_trainer.export import adapted, merged
+from hearth_trainer.fit import fit, load_model, with_weights_in
+from hearth_trainer.full_precision import in_float32, merge_layers
+from hearth_trainer.prepare import load_dataset
 from hearth_trainer.stopping import StopRequest
 from hearth_trainer.train import train
 from peft import PeftModel
+from safetensors import safe_open
+from tiny_model import make
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 SHORT = {"maxSteps": 4}
@@ -73,6 +80,53 @@ def test_weights_change_their_type_and_rotary_frequencies_do_not(job: Job) -> No
     again = with_weights_in(with_weights_in(model, torch.bfloat16), torch.float32)
     assert all(torch.equal(buffer, before[name]) for name, buffer in again.named_buffers())
     assert torch.equal(said_by(again, job.model), said), "the weights are stored in bfloat16, so nothing is lost"
+
+
+@pytest.fixture
+def adapter(job: Job) -> Path:
+    """A trained adapter, beside which every base weight has been moved."""
+    config = job.config("run", training=SHORT | {"learningRate": 0.1})
+    return fit(config, job.model, load_dataset(config).train, StopRequest(), None).checkpoint
+
+
+def test_the_sum_of_base_and_adapter_is_rounded_once(job: Job, adapter: Path) -> None:
+    narrow, wide = (load_model(job.model, dtype) for dtype in (torch.bfloat16, torch.float32))
+    merge_layers(beside := adapted(narrow, adapter))
+    exact = adapted(wide, adapter).merge_and_unload().state_dict()
+    whole = beside.unload().state_dict()
+    assert {t.dtype for t in whole.values()} == {torch.bfloat16}
+    assert all(torch.equal(t, exact[name].to(torch.bfloat16)) for name, t in whole.items())
+
+
+def test_a_model_in_bfloat16_works_in_float32_and_is_as_before_afterwards(job: Job, adapter: Path) -> None:
+    narrow, wide = (adapted(load_model(job.model, d), adapter) for d in (torch.bfloat16, torch.float32))
+    before = {name: (t.dtype, t.clone()) for name, t in narrow.state_dict().items()}
+    with in_float32(narrow):
+        said = said_by(narrow, job.model)
+    assert torch.equal(said, said_by(wide, job.model))
+    assert all(t.dtype == before[n][0] and torch.equal(t, before[n][1]) for n, t in narrow.state_dict().items())
+    assert said_by(narrow, job.model).dtype == torch.bfloat16, "outside it works in its own type"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+def test_the_end_of_a_run_holds_the_weights_as_they_are_stored(
+    job: Job, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.model = make(tmp_path / "model", dtype)
+    said = json.loads((job.model / "config.json").read_text()) | {"dtype": "float16"}
+    (job.model / "config.json").write_text(json.dumps(said))
+    config = job.config("run", training=SHORT | {"precision": "BF16"})
+    held: list[Any] = []
+
+    def seen(base: Any, *rest: Any) -> Any:
+        held.extend(p.dtype for p in base.parameters())
+        return merged(base, *rest)
+
+    monkeypatch.setattr(export, "merged", seen)
+    train(config, StopRequest())
+    assert set(held) == {dtype}
+    with safe_open(artifacts(config)[1] / "model.safetensors", "pt") as written:
+        assert {written.get_tensor(name).dtype for name in written.keys()} == {dtype}  # noqa: SIM118 - no mapping
 
 
 def test_a_model_that_merging_changed_too_much_is_not_published(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Merges the adapter into the full-precision base, checks that nothing changed, and writes the artifacts."""
+"""Merges the adapter into the base, checks that nothing changed, and writes the artifacts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from peft import PeftModel
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadConfigError
 from hearth_trainer.fit import load_model, with_weights_in
+from hearth_trainer.full_precision import merge_layers
 from hearth_trainer.manifest import Artifact, publish
 from hearth_trainer.parity import Parity, relative_difference
 
@@ -21,14 +22,15 @@ with the memory's layout, nothing else."""
 
 
 def merged(base: Any, checkpoint: Path, parity: Parity) -> Any:
-    """The base with the adapter merged into it.
+    """The base with the adapter merged into it, a layer at a time: one model is in memory, in the type it came in.
 
-    `base` must hold full-precision weights: merging into quantized ones loses a fifth of the signal. Raises
-    BadConfigError where merging moves the logits too far.
+    `base` must not be quantized: merging into quantized weights loses a fifth of the signal. Raises BadConfigError
+    where merging moves the logits too far.
     """
     beside = adapted(base, checkpoint)
     parity.expect(beside)
-    whole = beside.merge_and_unload(safe_merge=True)
+    merge_layers(beside)
+    whole = beside.unload()
     parity.require(parity.said_by(whole), "merging")
     return whole
 
@@ -61,20 +63,19 @@ def publish_adapter(config: Config, checkpoint: Path, tokenizer: Any, lineage: d
 
 
 def publish_merged(
-    config: Config, model: Any, tokenizer: Any, dtypes: tuple[Any, Any], parity: Parity, lineage: dict[str, Any]
+    config: Config, model: Any, tokenizer: Any, stored: Any, parity: Parity, lineage: dict[str, Any]
 ) -> tuple[Artifact, float]:
     """The whole model and the tokenizer, and how far its logits are from those of the base with the adapter.
 
-    `dtypes`: the type that the base is stored in, and the one for merging. What was written is read again before it is
-    published; `model` holds nothing afterwards. Raises BadConfigError where the written model says something else.
+    `stored` is the type that the base is stored in. What was written is read again before it is published; `model`
+    holds nothing afterwards. Raises BadConfigError where the written model says something else.
     """
     root = Path(config.output.path)
     draft = _draft(root, "Merged")
-    stored, full = dtypes
     try:
         with_weights_in(model, stored).save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        moved = _read_again(draft, with_weights_in(model, full), parity)
+        moved = _read_again(draft, model, parity)
     except BadConfigError:
         shutil.rmtree(draft)
         raise

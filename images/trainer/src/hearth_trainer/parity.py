@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from hearth_trainer.errors import BadConfigError
+from hearth_trainer.full_precision import in_float32
 from hearth_trainer.rows import Row
 from hearth_trainer.tokens import RowTokenizer
 
@@ -33,12 +32,12 @@ class Parity:
         self.wanted = self.said_by(adapted)
 
     def said_by(self, model: Any) -> Any:
-        """Logits after the rows, in float32."""
+        """Logits after the rows, worked out in float32."""
         self.tokenizer.padding_side = "left"
         encoded = self.tokenizer(self.prompts, return_tensors="pt", padding=True, add_special_tokens=False)
         model.eval()
-        with torch.inference_mode():
-            return model(**encoded.to(model.device), logits_to_keep=1, use_cache=False).logits.float()
+        with in_float32(model):
+            return model(**encoded.to(model.device), logits_to_keep=1, use_cache=False).logits
 
     def require(self, said: Any, doing: str) -> float:
         """How far the logits have moved by what was done.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
-import json
 import logging
 import resource
 from pathlib import Path
@@ -16,7 +15,8 @@ from hearth_trainer import export
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadDataError
 from hearth_trainer.failures import recognise
-from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer, multiplies_in_bfloat16, with_weights_in
+from hearth_trainer.fit import Fitted, fit, load_model, load_tokenizer, multiplies_in_bfloat16
+from hearth_trainer.full_precision import stored_dtype
 from hearth_trainer.gate import judge
 from hearth_trainer.manifest import Artifact
 from hearth_trainer.measure import measure
@@ -71,13 +71,6 @@ def checked_dataset(config: Config) -> Dataset:
     return dataset
 
 
-def stored_dtype(folder: Path) -> Any:
-    """The type that the base's weights are stored in."""
-    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    name = facts.get("dtype") or facts.get("torch_dtype") or "float32"
-    return getattr(torch, str(name), torch.float32)
-
-
 def lineage_of(config: Config, dataset: Dataset) -> dict[str, Any]:
     """What made the artifacts."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
@@ -87,32 +80,30 @@ def lineage_of(config: Config, dataset: Dataset) -> dict[str, Any]:
 def finish(config: Config, folder: Path, dataset: Dataset, fitted: Fitted, stop: StopRequest) -> dict[str, Any]:
     """Measures, judges and publishes.
 
-    Both models are measured in the type that they are stored in, where the processor is fast with it; merging is done
-    in full precision.
+    Both models are held in the type that they are stored in, or in float32 on a processor that is slow with that: the
+    memory plan counts on it.
     """
     gc.collect()  # the trainer and its optimizer are cycles: without this both models would be in memory at once
     tokenizer, texts = load_tokenizer(folder), load_row_tokenizer(folder)
     on_gpu = config.training.device == "GPU"
     stored = stored_dtype(folder)
-    full = stored if on_gpu else torch.float32
-    measured = stored if multiplies_in_bfloat16(config.training) else full
-    base = load_model(folder, measured).to("cuda" if on_gpu else "cpu")
+    held = stored if on_gpu or multiplies_in_bfloat16(config.training) else torch.float32
+    model = load_model(folder, held).to("cuda" if on_gpu else "cpu")
     wanted = (dataset.held_out, config.evaluation.metrics, stop)
-    scores = {"base": measure(base, tokenizer, texts, *wanted)}
-    base = with_weights_in(base, full)  # loses nothing: the measured type is as stored, or this one
+    scores = {"base": measure(model, tokenizer, texts, *wanted)}
     log.info("base: %s", scores["base"])
     lineage, moved = lineage_of(config, dataset), None
     parity = Parity(tokenizer, texts, dataset.held_out or dataset.train, config.output.max_logit_difference)
     if config.output.merge:
-        tuned = export.merged(base, fitted.checkpoint, parity)
+        tuned = export.merged(model, fitted.checkpoint, parity)
     else:
-        tuned = export.adapted(base, fitted.checkpoint)
-    scores["tuned"] = measure(with_weights_in(tuned, measured), tokenizer, texts, *wanted)
+        tuned = export.adapted(model, fitted.checkpoint)
+    scores["tuned"] = measure(tuned, tokenizer, texts, *wanted)
     log.info("tuned: %s", scores["tuned"])
     with stop.deferred():
         published = []
         if config.output.merge:
-            whole, moved = export.publish_merged(config, tuned, tokenizer, (stored, full), parity, lineage)
+            whole, moved = export.publish_merged(config, tuned, tokenizer, stored, parity, lineage)
             published.append(whole)
         published.insert(0, export.publish_adapter(config, fitted.checkpoint, tokenizer, lineage))
     return result_of(config, fitted, scores, published, moved, lineage)

@@ -176,7 +176,8 @@ class Output(ApiModel):
     """What is published."""
 
     merge: bool | None = None
-    """Whether the adapter is also merged into the full-precision base. Unset: yes."""
+    """Whether the base with the adapter merged into it is published too: added up in float32, stored in the base's own
+    type. Unset: yes."""
     parity: Parity | None = None
     """The check after merging."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
