@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 from hearth.api.model_facts import ModelFacts
 from hearth.plan.training_memory import (
     GIB,
+    PROCESS_CPU,
     Shape,
     adapter_parameters,
+    ending_bytes,
     largest_micro_batch,
     plan_training,
     refusal,
+    row_bytes,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +70,63 @@ def test_a_peak_that_was_measured_on_cpu_is_met_within_a_tenth() -> None:
     # images/trainer on 2 cores, SmolLM2-135M, rank 8, one row of about 250 tokens at a time: highest resident size.
     shape = Shape(1, 250, 8, "FP32", gradient_checkpointing=False)
     assert plan_training(SMOLLM2, shape, "CPU").planned == pytest.approx(2_747_432_960, rel=0.1)
+
+
+LLAMA_7B = ModelFacts(
+    **COMMON,
+    parameters=6_738_415_616,
+    weight_bytes=13_476_831_232,
+    hidden_size=4096,
+    layers=32,
+    attention_heads=32,
+    key_value_heads=32,
+    head_dim=128,
+    intermediate_size=11008,
+    vocabulary_size=32000,
+)
+
+
+def test_the_end_of_a_run_fits_into_what_was_planned_for_training() -> None:
+    # Base and adapter are merged a layer at a time: no copy in float32, which would be 25 GiB.
+    shape = Shape(1, 512, 16, "BF16", gradient_checkpointing=True)
+    plan = plan_training(LLAMA_7B, shape, "CPU")
+    assert ending_bytes(LLAMA_7B, shape, "CPU") + PROCESS_CPU < plan.planned < 20 * GIB
+
+
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+def test_a_base_stored_in_float32_is_planned_for_as_it_is_loaded_at_the_end(device: Literal["CPU", "GPU"]) -> None:
+    wide = LLAMA_7B.model_copy(update={"dtype": "float32", "weight_bytes": 4 * LLAMA_7B.parameters})
+    shape = Shape(1, 512, 16, "BF16", gradient_checkpointing=True)
+    assert dict(plan_training(wide, shape, device).items)["weights"] == 2 * LLAMA_7B.parameters, "as it is trained"
+    assert plan_training(wide, shape, device).planned > 4 * LLAMA_7B.parameters
+    assert "ending" in dict(plan_training(wide, shape, device).items)
+
+
+def test_long_rows_without_a_prompt_take_no_more_than_planned() -> None:
+    # images/trainer, four rows of Text of 512 tokens at a time, a model of SmolLM2's width with eight layers: highest
+    # resident size. With the logits of all positions at once it was 2.6 GB.
+    shallow = SMOLLM2.model_copy(update={"layers": 8, "parameters": 56_639_808, "weight_bytes": 113_279_616})
+    planned = plan_training(shallow, Shape(4, 512, 16, "FP32", gradient_checkpointing=True), "CPU").planned
+    assert 1_419_862_016 < planned < 2_614_521_856
+
+
+@pytest.mark.parametrize(
+    ("rows", "tokens", "measured"),
+    [(20_000, 104, 182_717_440), (1500, 1000, 215_441_408), (6000, 1000, 486_146_048)],
+)
+def test_rows_take_what_was_measured(rows: int, tokens: int, measured: int) -> None:
+    # images/trainer up to the first step: how much higher its peak was than with a hundred rows of 104 tokens.
+    def held(count: int, each: int) -> int:
+        return row_bytes(
+            Shape(1, each, 8, "FP32", gradient_checkpointing=False, train_rows=count, train_tokens=count * each)
+        )
+
+    assert held(rows, tokens) - held(100, 104) == pytest.approx(measured, rel=0.1)
+    shape = Shape(1, tokens, 8, "FP32", gradient_checkpointing=False, train_rows=rows, train_tokens=rows * tokens)
+    assert dict(plan_training(SMOLLM2, shape, "CPU").items)["rows"] == held(rows, tokens)
+    without = replace(shape, train_rows=0, train_tokens=0)
+    beside = [plan_training(SMOLLM2, s, "GPU").beside_gpu for s in (shape, without)]
+    assert beside[0] - beside[1] == held(rows, tokens), "with a GPU the rows stay in the node's memory"
 
 
 def test_checkpointing_saves_most_of_the_activations() -> None:

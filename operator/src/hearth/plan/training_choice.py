@@ -49,13 +49,12 @@ class TrainingChoice:
 
     @property
     def memory_limit(self) -> int:
-        """Bytes that a CPU pod may use; beside a GPU, room for the weights on their way to it."""
+        """Bytes of the node's memory that the pod may use."""
         if self.device == "CPU":
             # Never below the plan: where no node has that much (any more), the pod waits for one.
             spare = min(int(self.memory.planned * SPARE["CPU"]), self.available or 2**63)
             return max(self.memory.planned, spare)
-        weights = dict(self.memory.items)["weights"]
-        return int(2 * weights) + 4 * 2**30
+        return self.memory.beside_gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +188,13 @@ def _shape(spec: FineTuneJobSpec, training: ResolvedTraining, dataset: ResolvedD
     packed = bool(spec.training and spec.training.packing)
     tokens = training.max_sequence_length if packed else min(training.max_sequence_length, dataset.longest_row)
     return Shape(
-        training.micro_batch_size, max(tokens, 1), training.rank, training.precision, training.gradient_checkpointing
+        micro_batch_size=training.micro_batch_size,
+        row_tokens=max(tokens, 1),
+        rank=training.rank,
+        precision=training.precision,
+        gradient_checkpointing=training.gradient_checkpointing,
+        train_rows=dataset.train_rows,
+        train_tokens=dataset.train_tokens,
     )
 
 
