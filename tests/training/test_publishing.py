@@ -11,7 +11,7 @@ import torch
 from conftest import Job
 from hearth_trainer import export
 from hearth_trainer.config import Config
-from hearth_trainer.errors import BadConfigError
+from hearth_trainer.errors import BadConfigError, ModelError
 from hearth_trainer.export import adapted, merged
 from hearth_trainer.fit import fit, load_model, with_weights_in
 from hearth_trainer.full_precision import in_float32, merge_layers
@@ -141,3 +141,18 @@ def test_without_merging_the_adapter_alone_is_published(job: Job) -> None:
     result = train(config, StopRequest())
     assert [a["kind"] for a in result["artifacts"]] == ["Adapter"]
     assert "logitDifference" not in result
+
+
+def test_an_adapter_is_not_merged_into_other_weights_than_those_it_was_trained_beside(job: Job, tmp_path: Path) -> None:
+    job.model = make(tmp_path / "model", torch.bfloat16)
+    config = job.config("run", training=SHORT)
+    train(config, StopRequest())
+    before = artifacts(config)
+    replaced = load(job.model)
+    with torch.no_grad():
+        replaced.model.norm.weight.mul_(1.5)
+    replaced.to(torch.bfloat16).save_pretrained(job.model)
+    with pytest.raises(ModelError) as caught:
+        train(config, StopRequest())
+    assert (caught.value.kind, caught.value.exit_code) == ("ModelChanged", 66)
+    assert artifacts(config) == before

@@ -155,14 +155,19 @@ def secret(variable: str | None) -> str | None:
     return value
 
 
+def config_path() -> Path:
+    """Where the file is. What else the operator gives the pod lies beside it."""
+    return Path(os.environ.get("HEARTH_CONFIG", "/etc/hearth/config.json"))
+
+
 def load_config() -> Config:
     """The configuration.
 
     Raises BadConfigError where the file is missing or says something that this version does not understand.
     """
-    path = os.environ.get("HEARTH_CONFIG", "/etc/hearth/config.json")
+    path = config_path()
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadConfigError("ConfigMissing", f"{path} cannot be read: {error.strerror}") from error
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hearth_trainer import export
+from hearth_trainer import base, export
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadDataError
 from hearth_trainer.failures import recognise
@@ -43,6 +43,7 @@ def train(config: Config, stop: StopRequest) -> dict[str, Any]:
     try:
         dataset = checked_dataset(config)
         folder = model_folder(config.model)
+        base.confirm(config.model, folder, volume)
         fitted = fit(config, folder, dataset.train, stop, reporter)
         stop.check()
         return finish(config, folder, dataset, fitted, stop)

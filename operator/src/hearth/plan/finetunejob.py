@@ -17,7 +17,7 @@ from hearth.plan import job_state
 from hearth.plan.conditions import Condition, merge, rfc3339
 from hearth.plan.fine_tune_reference import fine_tune_key, volumes_of
 from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
-from hearth.plan.job_config import as_read_by
+from hearth.plan.job_config import as_it_is, as_read_by
 from hearth.plan.pod_delay import stop_delay
 from hearth.plan.quiet import settle
 from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
@@ -248,6 +248,9 @@ def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
     wanted = as_read_by(world, checking, wanted, ("prepare.json", *scripts), ours)
     if start is None:
         return wanted
+    if "startTime" in world.owner.get("status", {}):
+        # The digest on record is this program's, and training compares with it. Another version may give another one.
+        wanted = as_it_is(world, wanted, tuple(scripts))
     training = world.child("Job", train_name(world.owner, start.identity))
     return as_read_by(world, training, wanted, ("train.json",), ours)
 

@@ -14,9 +14,12 @@ def as_read_by(world: World, job: Json | None, wanted: Json, keys: Collection[st
     A Job keeps the image that it was made with, and its next pod reads the ConfigMap anew. The images refuse what they
     do not know, so what an upgraded operator writes for its own image would end a Job that only had to resume.
     """
-    live = world.child("ConfigMap", wanted["metadata"]["name"])
-    if job is None or live is None or image_of(job) == image:
-        return wanted
+    return wanted if job is None or image_of(job) == image else as_it_is(world, wanted, keys)
+
+
+def as_it_is(world: World, wanted: Json, keys: Collection[str]) -> Json:
+    """The ConfigMap `wanted`; its `keys` as they are where it is there."""
+    live = world.child("ConfigMap", wanted["metadata"]["name"]) or {}
     held: Json = live.get("data", {})
     return {**wanted, "data": wanted["data"] | {key: held[key] for key in keys if key in held}}
 

@@ -173,6 +173,19 @@ def test_a_job_made_after_an_upgrade_reads_what_its_own_image_understands(law: A
     assert "trainer@sha256:2" in law.config("train.json")
 
 
+def test_the_model_is_compared_by_the_program_that_checked_it(law: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    law.run()
+    checked_by = law.config("inspect_model.py")
+    monkeypatch.setattr("hearth.plan.finetunejob.script", lambda _: "print('other digests')")
+    law.upgrade()
+    law.edit(suspend=True)
+    law.pods = []
+    law.reconcile()
+    law.edit(suspend=False)
+    law.reconcile()
+    assert law.config("inspect_model.py") == checked_by
+
+
 def test_an_edit_while_it_trains_reaches_the_next_pod_of_the_same_image(law: Any) -> None:
     law.run()
     law.edit(checkpoints={"intervalSteps": 7})
