@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hearth_trainer import base, export
+from hearth_trainer.allocator import give_back_what_is_freed
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadDataError
 from hearth_trainer.failures import recognise
@@ -39,6 +40,7 @@ def train(config: Config, stop: StopRequest) -> dict[str, Any]:
     """
     volume = Path(config.checkpoints.path)
     volume.mkdir(parents=True, exist_ok=True)
+    give_back_what_is_freed()
     reporter = reporter_from_environment()
     try:
         dataset = checked_dataset(config)
