@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -84,6 +85,13 @@ def _of_start(verb: str, what: str) -> bool:
 def told(requests: dict[tuple[str, str], int]) -> dict[str, int]:
     """Requests as JSON can hold them."""
     return {f"{verb} {what}": count for (verb, what), count in sorted(requests.items())}
+
+
+def seen(operator: OperatorProcess) -> dict[str, int]:
+    """Objects that watches and own writes have told of, by kind and what they came to."""
+    metrics = operator.ask("/metrics")[1]
+    found = re.findall(r'^hearth_objects_seen_total\{change="(\w+)",kind="(\w+)"\} (\S+)$', metrics, re.MULTILINE)
+    return {f"{kind} {change}": int(float(count)) for change, kind, count in sorted(found)}
 
 
 class Bench:
@@ -166,6 +174,7 @@ class Bench:
             "memory": after.memory,
             "peakMemory": after.peak_memory,
             "passes": operator.metric("hearth_reconcile_seconds_count"),
+            "objectsSeen": seen(operator),
             "passErrors": operator.metric("hearth_reconcile_errors_total"),
         }
 
@@ -227,6 +236,8 @@ def print_table(result: dict[str, Any]) -> None:
     cpu = result["cpuSeconds"] / count * 1000
     rows = [
         ("writes per resource", writes, "children + 2", jobset["writes"], kubeai["writes"]),
+        ("passes per resource", f"{result['passes'] / count:.1f}", "-", "-", "-"),
+        ("objects seen per resource", f"{sum(result['objectsSeen'].values()) / count:.0f}", "-", "-", "-"),
         ("Events per resource", f"{result['eventWrites'] / count:.2f}", "-", "-", "-"),
         ("reads per resource", f"{result['reads'] / count:.2f}", "0", jobset["reads"], kubeai["reads"]),
         ("operator CPU per resource, ms", f"{cpu:.1f}", "15", jobset["cpu"], kubeai["cpu"]),

@@ -7,11 +7,13 @@ from io import StringIO
 
 import aiohttp
 import pytest
+from hearth.kube.cache import WatchCache
 from hearth.kube.queue import QueueState
 from hearth.plan.world import ObjectKey
 from hearth.runtime.logs import JsonFormatter, TextFormatter, set_up
 from hearth.runtime.metrics import Metrics
 from hearth.runtime.probes import LoopMonitor, ProbeServer
+from widget import KIND_PLAN, SETTINGS, widget
 
 
 async def ask(port: int, path: str) -> tuple[int, str]:
@@ -33,11 +35,15 @@ async def test_a_probe_fails_with_the_reason(unused_tcp_port: int) -> None:
 
 async def test_metrics_tell_of_work_requests_and_queue(unused_tcp_port: int) -> None:
     metrics = Metrics()
+    cache = WatchCache([KIND_PLAN], SETTINGS, lambda _key, _now: None)
+    for version in ("1", "2"):
+        obj = widget("w")
+        cache.put({**obj, "metadata": {**obj["metadata"], "uid": "u", "resourceVersion": version}})
     metrics.reconciled("LLMService", 0.2, None)
     metrics.reconciled("LLMService", 0.2, ValueError("x"))
     metrics.skipped_writes("LLMService", 3)
     metrics.count_request(verb="apply", resource="deployments", code=201, seconds=0.01)
-    metrics.show(lambda: QueueState(4, 1, 2, 1.5), lambda: True, lambda: 99)
+    metrics.show(lambda: QueueState(4, 1, 2, 1.5), lambda: True, cache)
     server = ProbeServer(metrics.registry, "127.0.0.1", unused_tcp_port)
     await server.start()
     try:
@@ -53,7 +59,9 @@ async def test_metrics_tell_of_work_requests_and_queue(unused_tcp_port: int) -> 
         "hearth_queue_depth 4.0",
         "hearth_queue_oldest_seconds 1.5",
         "hearth_leader 1.0",
-        "hearth_cached_objects 99.0",
+        "hearth_cached_objects 1.0",
+        'hearth_objects_seen_total{change="added",kind="Widget"} 1.0',
+        'hearth_objects_seen_total{change="unchanged",kind="Widget"} 1.0',
     ):
         assert line in lines
 

@@ -7,12 +7,15 @@ it may matter to. A key that is woken in vain costs one plan; a key that is not 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from hearth.api.base import Json
 from hearth.kube.graph import ReferenceGraph
 from hearth.kube.reflector import Known
+from hearth.kube.resources import REPLICA_SET
 from hearth.kube.store import Change, ObjectStore, version_of
+from hearth.plan.seen import seen
 from hearth.plan.settings import Settings
 from hearth.plan.world import KindPlan, ObjectKey, World, key_of
 
@@ -32,7 +35,7 @@ class WatchCache:
     def __init__(self, kinds: Iterable[KindPlan], settings: Settings, wake: Wake) -> None:
         self.kinds: Mapping[str, KindPlan] = {kind.kind: kind for kind in kinds}
         self.settings = settings
-        self.store = ObjectStore()
+        self.store = ObjectStore(seen)
         self._wake = wake
         self._references = ReferenceGraph()
         self._needs = ReferenceGraph()
@@ -42,6 +45,8 @@ class WatchCache:
         self._waiting: set[ObjectKey] = set()
         self._progress: dict[ObjectKey, Json] = {}
         self._horizon: dict[str, int] = {}
+        self.changes: Counter[tuple[str, Change]] = Counter()
+        """What the objects taken in came to, by kind."""
 
     def put(self, obj: Json) -> Change:
         """Takes in an object that a watch or a list told of."""
@@ -151,6 +156,7 @@ class WatchCache:
 
     def _take(self, key: ObjectKey, obj: Json) -> Change:
         change = self.store.put(obj)
+        self.changes[key.kind, change] += 1
         if change in (Change.ADDED, Change.CHANGED):
             if key.kind in self.kinds:
                 self._owner_changed(key, obj)
@@ -182,7 +188,9 @@ class WatchCache:
         self._progress.pop(key, None)
 
     def _wake_around(self, key: ObjectKey, obj: Json) -> None:
-        """Wakes whoever may look at this object."""
+        """Wakes whoever may look at this object. A ReplicaSet is only looked through: at the pods below it."""
+        if key.kind == REPLICA_SET.kind and not self.store.controlled_by(obj["metadata"]["uid"]):
+            return
         if key.kind in self.kinds:
             self._wake(key, _has_unseen_spec(obj))
             around = self._references.pointing_at(key) | self._references.pointed_at_by(key)

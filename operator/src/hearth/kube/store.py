@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -85,7 +85,9 @@ def controller_of(obj: Json) -> Json | None:
 class ObjectStore:
     """Objects by key, by uid and by the uid of their controller."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Callable[[Json], Json] = lambda obj: obj) -> None:
+        """`kept` says what of an object is remembered."""
+        self._kept = kept
         self._entries: dict[ObjectKey, Entry] = {}
         self._by_uid: dict[str, ObjectKey] = {}
         self._by_controller: dict[str, set[ObjectKey]] = {}
@@ -105,7 +107,7 @@ class ObjectStore:
             return Change.STALE
         if known is not None and known.uid == uid and known.version == version:
             return Change.UNCHANGED  # the watch repeats what one of our own writes returned
-        data = _essence(obj)
+        data = _essence(self._kept(obj))
         checksum = zlib.crc32(data)
         if known is not None and known.uid == uid:
             known.version = version

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hearth.kube.cache import WatchCache
 from hearth.kube.queue import QueueState
 
 RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -67,20 +68,18 @@ class Metrics:
         self._requests.labels(verb, resource, str(code)).inc()
         self._request_seconds.labels(verb).observe(seconds)
 
-    def show(self, queue: Callable[[], QueueState], is_leader: Callable[[], bool], objects: Callable[[], int]) -> None:
+    def show(self, queue: Callable[[], QueueState], is_leader: Callable[[], bool], cache: WatchCache) -> None:
         """Adds the figures that are read at the moment of a scrape."""
-        self.registry.register(_Live(queue, is_leader, objects))
+        self.registry.register(_Live(queue, is_leader, cache))
 
 
 class _Live(Collector):
-    def __init__(
-        self, queue: Callable[[], QueueState], is_leader: Callable[[], bool], objects: Callable[[], int]
-    ) -> None:
+    def __init__(self, queue: Callable[[], QueueState], is_leader: Callable[[], bool], cache: WatchCache) -> None:
         self._queue = queue
         self._is_leader = is_leader
-        self._objects = objects
+        self._cache = cache
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         """Called by prometheus_client at every scrape."""
         state = self._queue()
         yield GaugeMetricFamily("hearth_queue_depth", "Keys that wait for a worker.", value=state.depth)
@@ -90,4 +89,12 @@ class _Live(Collector):
             "hearth_queue_oldest_seconds", "How long the oldest waiting key has been due.", value=state.oldest_age
         )
         yield GaugeMetricFamily("hearth_leader", "1 on the replica that works.", value=float(self._is_leader()))
-        yield GaugeMetricFamily("hearth_cached_objects", "Objects in the watch cache.", value=self._objects())
+        yield GaugeMetricFamily("hearth_cached_objects", "Objects in the watch cache.", value=len(self._cache.store))
+        taken = CounterMetricFamily(
+            "hearth_objects_seen",
+            "Objects that watches, lists and own writes told of; unchanged ones wake nobody.",
+            labels=["kind", "change"],
+        )
+        for (kind, change), count in self._cache.changes.items():
+            taken.add_metric([kind, change.value], count)
+        yield taken

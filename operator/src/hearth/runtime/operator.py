@@ -87,7 +87,7 @@ class Operator:
         self._progress = ProgressEndpoint(api, credentials, self.cache, self.queue.add, address)
         self._workers = Workers(self.queue, reconciler, metrics, options.workers)
         self._leading = not options.leader_election
-        metrics.show(self.queue.state, lambda: self._leading, lambda: len(self.cache.store))
+        metrics.show(self.queue.state, lambda: self._leading, self.cache)
 
     def stop(self) -> None:
         """Asks the operator to finish what it is doing and end."""

@@ -11,6 +11,7 @@ from hearth.plan.conditions import rfc3339
 from hearth.plan.finetunejob import KIND_PLAN
 from hearth.plan.settings import Images, Settings
 from hearth.plan.world import Apply, Delete, ObjectKey, Plan, World
+from seen_worlds import planned
 
 SETTINGS = Settings(
     images=Images(
@@ -140,7 +141,7 @@ class Namespace:
             storage_classes=tuple(obj for (kind, _), obj in self.others.items() if kind == "StorageClass"),
             progress=self.progress,
         )
-        made = KIND_PLAN.plan(world, self.now)
+        made = planned(KIND_PLAN.plan, world, self.now)
         for action in made.actions:
             if isinstance(action, Apply):
                 self._apply(action)

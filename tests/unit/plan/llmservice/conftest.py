@@ -11,6 +11,7 @@ from hearth.plan.conditions import rfc3339
 from hearth.plan.llmservice import KIND_PLAN
 from hearth.plan.settings import Images, Settings
 from hearth.plan.world import Apply, Delete, ObjectKey, Plan, World
+from seen_worlds import planned
 
 SETTINGS = Settings(
     images=Images(
@@ -75,7 +76,7 @@ class Namespace:
             related=related,
             nodes=tuple(self.nodes),
         )
-        made = KIND_PLAN.plan(world, self.now)
+        made = planned(KIND_PLAN.plan, world, self.now)
         for action in made.actions:
             if isinstance(action, Apply):
                 self._apply(action.obj)

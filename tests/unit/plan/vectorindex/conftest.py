@@ -12,6 +12,7 @@ from hearth.api.base import Json
 from hearth.plan.settings import Images, Settings
 from hearth.plan.vectorindex import needs, plan
 from hearth.plan.world import Apply, Delete, Plan, World
+from seen_worlds import planned
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -132,7 +133,7 @@ class Scene:
 
     def decide(self) -> Plan:
         """The plan for the world as it is."""
-        return plan(self.world(), self.now)
+        return planned(plan, self.world(), self.now)
 
     def act(self) -> Plan:
         """Decides, performs, and puts the status on record."""

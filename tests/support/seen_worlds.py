@@ -1,0 +1,26 @@
+"""Plans made from the objects as the API server has them, and from what the operator keeps of them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from hearth.api.base import Json
+from hearth.plan.seen import seen
+from hearth.plan.world import Plan, World
+
+
+def planned(plan: Callable[[World, datetime], Plan], world: World, now: datetime) -> Plan:
+    """The plan, which must be the same from the little that is kept of children and pods."""
+    made = plan(world, now)
+    kept = replace(
+        world,
+        owner=seen(world.owner),
+        children=tuple(map(seen, world.children)),
+        pods=tuple(seen(_pod(pod)) for pod in world.pods),
+    )
+    assert plan(kept, now) == made
+    return made
+
+
+def _pod(obj: Json) -> Json:
+    return {"apiVersion": "v1", "kind": "Pod", **obj}
