@@ -115,6 +115,49 @@ async def test_a_waiting_worker_is_woken_by_an_add_and_by_a_due_time() -> None:
     assert await asyncio.wait_for(queue.get(), 1) == A
 
 
+async def test_each_due_key_wakes_one_of_the_idle_workers() -> None:
+    queue = WorkQueue()
+    workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+    await asyncio.sleep(0)
+    queue.add(A)
+    queue.add(B, 0.01)
+    done, idle = await asyncio.wait(workers, timeout=0.2)
+    assert {worker.result() for worker in done} == {A, B}
+    assert len(idle) == 1
+    queue.close()
+    assert await idle.pop() is None
+
+
+async def test_an_earlier_key_is_not_kept_waiting_by_a_later_one() -> None:
+    queue = WorkQueue()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add(A, 600)
+    queue.add(B, 0.01)
+    assert await asyncio.wait_for(waiting, 1) == B
+
+
+async def test_a_worker_cancelled_while_it_is_rung_leaves_the_key_to_another() -> None:
+    queue = WorkQueue()
+    first, second = (asyncio.create_task(queue.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    queue.add(A)
+    queue._ring()
+    first.cancel()
+    assert await asyncio.wait_for(second, 1) == A
+    assert first.cancelled()
+
+
+async def test_a_worker_that_is_being_cancelled_is_not_rung_for() -> None:
+    queue = WorkQueue()
+    first, second = (asyncio.create_task(queue.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    queue.add(A)
+    queue._ring()
+    assert await asyncio.wait_for(second, 1) == A
+
+
 async def test_closing_sends_every_worker_home() -> None:
     queue = WorkQueue()
     workers = [asyncio.create_task(queue.get()) for _ in range(3)]

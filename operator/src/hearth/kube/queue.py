@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,7 +54,9 @@ class WorkQueue:
         self._in_work: set[ObjectKey] = set()
         self._dirty: dict[ObjectKey, float] = {}
         self._failures: dict[ObjectKey, int] = {}
-        self._changed = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_due = 0.0
         self._closed = False
 
     def add(self, key: ObjectKey, delay: float = 0.0) -> None:
@@ -66,7 +69,7 @@ class WorkQueue:
         if known is None or due < known:
             self._due[key] = due
             heapq.heappush(self._heap, (due, key))
-            self._changed.set()
+            self._set_alarm()
 
     def pop(self) -> ObjectKey | None:
         """A due key, now in work until `done`; None if none is due."""
@@ -83,14 +86,9 @@ class WorkQueue:
         """The next due key, waiting for one; None once the queue is closed."""
         while not self._closed:
             if (key := self.pop()) is not None:
+                self._set_alarm()  # another worker may take what else is due
                 return key
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(self._until_next()):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-        self._changed.set()
+            await self._idle_until_rung()
         return None
 
     def done(self, key: ObjectKey) -> None:
@@ -131,9 +129,52 @@ class WorkQueue:
     def close(self) -> None:
         """Lets every waiting `get` return None."""
         self._closed = True
-        self._changed.set()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        while self._idle:
+            self._wake_one()
 
-    def _until_next(self) -> float | None:
+    async def _idle_until_rung(self) -> None:
+        rung = asyncio.get_running_loop().create_future()
+        self._idle.append(rung)
+        self._set_alarm()
+        try:
+            await rung
+        except asyncio.CancelledError:
+            if rung in self._idle:
+                self._idle.remove(rung)
+            else:
+                self._set_alarm()  # the key that it was rung for is another worker's now
+            raise
+
+    def _set_alarm(self) -> None:
+        """Arranges that one idle worker is rung when the next key is due: one, because each wake-up of all costs more
+        than many a pass.
+        """
+        due = self._first_due() if self._idle else None
+        if due is None or self._closed or (self._alarm is not None and self._alarm_due <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_due = due
+        self._alarm = asyncio.get_running_loop().call_later(max(0.0, due - self._clock()), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        due = self._first_due()
+        if self._idle and due is not None and due <= self._clock():
+            self._wake_one()
+        else:
+            self._set_alarm()
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            rung = self._idle.popleft()
+            if not rung.done():  # a worker that is being cancelled
+                rung.set_result(None)
+                return
+
+    def _first_due(self) -> float | None:
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
-        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None
+        return self._heap[0][0] if self._heap else None
