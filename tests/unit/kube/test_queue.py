@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from hearth.kube.queue import AFTER_CHANGE, WorkQueue
+from hearth.kube.queue import AFTER_CHANGE, REST, WorkQueue
 from hearth.kube.retry import Backoff
 from hearth.plan.world import ObjectKey
 
@@ -54,6 +54,49 @@ def test_an_earlier_due_time_wins(queue: WorkQueue, clock: Clock) -> None:
     queue.done(A)
     clock.now += 100
     assert queue.pop() is None
+
+
+def test_what_is_not_urgent_waits_until_the_key_has_rested(queue: WorkQueue, clock: Clock) -> None:
+    queue.add_soon(A, 0.1)
+    assert queue.next_due() == 100.1, "a key at rest"
+    clock.now += 0.1
+    assert queue.pop() == A
+    queue.add_soon(A, 0.1)
+    clock.now += 5
+    queue.done(A)
+    assert queue.next_due() == pytest.approx(105.1 + REST), "seen during the work"
+    clock.now += 0.3
+    queue.add_soon(A, 0.1)
+    assert queue.next_due() == pytest.approx(105.1 + REST), "seen after it"
+    clock.now += REST
+    assert queue.pop() == A
+
+
+def test_what_is_urgent_needs_no_rest(queue: WorkQueue, clock: Clock) -> None:
+    for urgent_first in (True, False):
+        queue.add(A)
+        assert queue.pop() == A
+        for urgent in (urgent_first, not urgent_first):
+            if urgent:
+                queue.add(A)
+            else:
+                queue.add_soon(A, 0.1)
+        queue.done(A)
+        assert queue.next_due() == clock.now
+        assert queue.pop() == A
+        queue.done(A)
+        clock.now += 10
+
+
+def test_a_key_that_fails_on_each_report_of_its_surroundings_does_not_wait_for_long(
+    queue: WorkQueue, clock: Clock
+) -> None:
+    for _ in range(30):
+        queue.add(A)
+        clock.now += 1000
+        assert queue.pop() == A
+        queue.add_soon(A, 0.1)
+        assert queue.failed(A) <= AFTER_CHANGE
 
 
 def test_keys_come_in_the_order_of_their_due_times(queue: WorkQueue, clock: Clock) -> None:

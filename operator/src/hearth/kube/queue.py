@@ -13,12 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from hearth.kube.retry import Backoff
 from hearth.plan.world import ObjectKey
 
 FAILURES = Backoff(first=0.005, cap=300.0)
 """First and longest delay after failures in a row, in seconds."""
+
+REST = 1.0
+"""Shortest time, in seconds, between a pass over a key and the next one for want of anything urgent: Kubernetes reports
+on one rollout in a dozen steps.
+"""
 
 AFTER_CHANGE = 1.0
 """Longest delay, in seconds, after a failure during which the object or its surroundings changed."""
@@ -45,14 +51,19 @@ class WorkQueue:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         backoff: Backoff = FAILURES,
+        rest: float = REST,
     ) -> None:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries in time
         self._backoff = backoff
+        self._rest = rest
         self._due: dict[ObjectKey, float] = {}
         self._heap: list[tuple[float, ObjectKey]] = []
         self._in_work: set[ObjectKey] = set()
         self._dirty: dict[ObjectKey, float] = {}
+        self._dirty_soon: dict[ObjectKey, float] = {}
+        self._rested_since: dict[ObjectKey, float] = {}
+        """When the work on a key ended, the longest ago first; forgotten once it has rested."""
         self._failures: dict[ObjectKey, int] = {}
         self._idle: deque[asyncio.Future[None]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
@@ -70,6 +81,15 @@ class WorkQueue:
             self._due[key] = due
             heapq.heappush(self._heap, (due, key))
             self._set_alarm()
+
+    def add_soon(self, key: ObjectKey, delay: float) -> None:
+        """The same, but not before the key has rested from the last work on it."""
+        now = self._clock()
+        if key in self._in_work:
+            self._dirty_soon[key] = min(now + delay, self._dirty_soon.get(key, now + delay))
+            return
+        rested = self._rested_since.get(key, -self._rest) + self._rest
+        self.add(key, max(delay, rested - now))
 
     def pop(self) -> ObjectKey | None:
         """A due key, now in work until `done`; None if none is due."""
@@ -94,14 +114,18 @@ class WorkQueue:
     def done(self, key: ObjectKey) -> None:
         """Ends the work on a key. If it was added meanwhile, it waits again."""
         self._in_work.discard(key)
+        self._begin_rest(key)
         if (due := self._dirty.pop(key, None)) is not None:
             self.add(key, max(0.0, due - self._clock()))
+        if (due := self._dirty_soon.pop(key, None)) is not None:
+            self.add_soon(key, max(0.0, due - self._clock()))
 
     def failed(self, key: ObjectKey) -> float:
         """Ends the work on a key that failed and brings it back after a growing delay, which is returned."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = self._backoff.delay(failures, self._rng)
-        if self._dirty.pop(key, None) is not None:
+        soon = self._dirty_soon.pop(key, None)
+        if self._dirty.pop(key, soon) is not None:
             # What happened meanwhile may be the cure, but an object that fails on every event must not spin.
             delay = min(delay, AFTER_CHANGE)
         self._in_work.discard(key)
@@ -133,6 +157,14 @@ class WorkQueue:
             self._alarm.cancel()
         while self._idle:
             self._wake_one()
+
+    def _begin_rest(self, key: ObjectKey) -> None:
+        now = self._clock()
+        self._rested_since.pop(key, None)
+        self._rested_since[key] = now
+        for other, since in list(islice(self._rested_since.items(), 2)):
+            if since + self._rest < now:
+                del self._rested_since[other]
 
     async def _idle_until_rung(self) -> None:
         rung = asyncio.get_running_loop().create_future()

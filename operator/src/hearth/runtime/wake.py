@@ -20,4 +20,4 @@ class Waker:
             self._queue.forget(key)
             self._queue.add(key)
         else:
-            self._queue.add(key, self._delay)
+            self._queue.add_soon(key, self._delay)
