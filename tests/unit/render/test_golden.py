@@ -97,9 +97,10 @@ def rag_gateway() -> list[Json]:
     config = gateway_config(
         OWNER, wanted, served_name="court", domain="cluster.local", max_model_len=2048, max_concurrency=16, index=index
     )
+    config_map = gateway_config_map(OWNER, config)
     return [
-        gateway_config_map(OWNER, config),
-        gateway_deployment(OWNER, wanted, "registry/gateway@sha256:0", config),
+        config_map,
+        gateway_deployment(OWNER, wanted, "registry/gateway@sha256:0", config_map["metadata"]["name"]),
         service(OWNER, "court", "gateway"),
         engine_behind_gateway(OWNER),
     ]

@@ -242,10 +242,12 @@ def _gateway(world: World, spec: LLMServiceSpec, choice: EngineChoice, index: In
         max_concurrency=choice.max_concurrency,
         index=index.index if index else None,
     )
+    config_map = gateway_config_map(world.owner, config)
+    named = config_map["metadata"]["name"]
     return [
         service(world.owner, engine_name(name), "engine"),
-        gateway_config_map(world.owner, config),
-        gateway_deployment(world.owner, spec, world.settings.images.gateway, config, index.index if index else None),
+        config_map,
+        gateway_deployment(world.owner, spec, world.settings.images.gateway, named, index.index if index else None),
         disruption_budget(world.owner, "gateway"),
         service(world.owner, name, "engine" if opened else "gateway"),
         *([engine_behind_gateway(world.owner)] if "keysDirectory" in config and not opened else []),

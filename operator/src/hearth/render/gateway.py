@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+import orjson
 
 from hearth.api.base import Json, decimal, quantity
 from hearth.api.llmservice import LLMServiceSpec
@@ -166,7 +167,7 @@ def gateway_config_map(owner: Json, config: Json) -> Json:
 
     A pod of an old revision that is made again during a rollout must read what that revision was made for.
     """
-    text = json.dumps(config, indent=2, sort_keys=True)
+    text = orjson.dumps(config, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -190,11 +191,10 @@ def _secrets(spec: LLMServiceSpec, index: Index | None) -> list[tuple[str, str, 
     return found
 
 
-def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json, index: Index | None) -> Json:
+def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config_map: str, index: Index | None) -> Json:
     """The gateway's pod template. Keys are mounted, so that a change of their Secret needs no restart."""
-    name = gateway_config_map(owner, config)["metadata"]["name"]
     mounts: list[Json] = [{"name": "config", "mountPath": "/etc/hearth", "readOnly": True}]
-    volumes: list[Json] = [{"name": "config", "configMap": {"name": name}}]
+    volumes: list[Json] = [{"name": "config", "configMap": {"name": config_map}}]
     for volume, secret, path in _secrets(spec, index):
         volumes.append({"name": volume, "secret": {"secretName": secret, "optional": True}})
         mounts.append({"name": volume, "mountPath": path, "readOnly": True})
@@ -224,9 +224,11 @@ def gateway_template(owner: Json, spec: LLMServiceSpec, image: str, config: Json
     return let_in(template, spec.scheduling, spec.pod_overrides)
 
 
-def gateway_deployment(owner: Json, spec: LLMServiceSpec, image: str, config: Json, index: Index | None = None) -> Json:
-    """The gateway's Deployment: a new pod is Ready before an old one drains."""
-    template = gateway_template(owner, spec, image, config, index)
+def gateway_deployment(
+    owner: Json, spec: LLMServiceSpec, image: str, config_map: str, index: Index | None = None
+) -> Json:
+    """The gateway's Deployment, whose pods read the ConfigMap: a new pod is Ready before an old one drains."""
+    template = gateway_template(owner, spec, image, config_map, index)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
+
+import orjson
 
 LABEL_LIMIT = 63
 """Longest label value, and longest DNS-1123 label: Service and Job names, which end up in both."""
@@ -15,8 +16,7 @@ STATEFUL_SET_LIMIT = 52
 
 def digest8(value: Any) -> str:
     """Eight hexadecimal characters that stand for a JSON value: equal values, equal digests."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
 
 
 def fit(name: str, limit: int = LABEL_LIMIT) -> str:
