@@ -19,7 +19,7 @@ from hearth.plan.fine_tune_reference import fine_tune_key, volumes_of
 from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
 from hearth.plan.job_config import as_it_is, as_read_by
 from hearth.plan.pod_delay import stop_delay
-from hearth.plan.quiet import settle
+from hearth.plan.quiet import settle, while_pods_are_new
 from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import RETRY_AFTER, DataState, prepare_identity, resolve_data, sources, stale_jobs
 from hearth.plan.training_memory import ON_CPU
@@ -125,7 +125,7 @@ def _told(
     status = compose_status(world, outcome, now)
     events = ready_event(world.owner.get("status", {}), status, ends=True)
     made = Plan(status, actions, events, look_again, status_first)
-    return made if status_first else settle(world, made, now)
+    return made if status_first else settle(made, world, now, while_pods_are_new(world))
 
 
 def _is_over(world: World) -> bool:

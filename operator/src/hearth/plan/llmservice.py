@@ -8,15 +8,17 @@ from hearth.api.base import Json
 from hearth.api.llmservice import KIND, LLMServiceSpec
 from hearth.api.model_facts import ResolvedModel
 from hearth.plan.conditions import Condition
+from hearth.plan.engine_record import decided_for, with_record
 from hearth.plan.engine_sizing import Sizing, size_engine, size_unmoved
 from hearth.plan.fine_tune_reference import fine_tune_key, served_models, volumes_of
 from hearth.plan.index_reference import IndexState, index_key, resolve_index
 from hearth.plan.llmservice_status import Outcome, compose_status, events
 from hearth.plan.memory import DoesNotFit, MemoryPlan
 from hearth.plan.model_resolution import ModelState, recorded, resolve_model
-from hearth.plan.quiet import settle
+from hearth.plan.quiet import settle, while_pods_are_made, while_pods_are_new
 from hearth.plan.rollout import progress, same_template
 from hearth.plan.service_health import EngineHealth, judge, still_open
+from hearth.plan.transition import condition
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
 from hearth.render.gateway import (
@@ -82,13 +84,13 @@ def plan(world: World, now: datetime) -> Plan:
 
 def _sizing(world: World, spec: LLMServiceSpec, state: ModelState, model: ResolvedModel) -> Sizing:
     """The engine's sizing on these nodes; what runs already is not judged again by nodes that have changed since."""
-    resolved = world.owner.get("status", {}).get("resolved")
-    unmoved = size_unmoved(spec, model, resolved)
+    resolved = decided_for(world, model)
     sizing = size_engine(spec, model, world.nodes, resolved)
+    if sizing.device == "CPU" and isinstance(sizing.memory, MemoryPlan):
+        return sizing
+    unmoved = size_unmoved(spec, model, resolved)
     if unmoved is None or not isinstance(unmoved.memory, MemoryPlan):
         return sizing
-    if sizing.device == "CPU" and isinstance(sizing.memory, MemoryPlan):
-        return sizing  # the same, and it knows how much memory there is
     running = world.child("Deployment", engine_name(world.owner["metadata"]["name"]))
     wanted = engine_deployment(world.owner, spec, _choice(world, spec, state, model, unmoved, unmoved.memory), 1)
     return unmoved if running is not None and same_template(running, wanted) else sizing
@@ -97,8 +99,15 @@ def _sizing(world: World, spec: LLMServiceSpec, state: ModelState, model: Resolv
 def _told(world: World, outcome: Outcome, now: datetime, actions: tuple[Action, ...] = ()) -> Plan:
     """A plan that writes the outcome's status, with the Events that its change is worth."""
     status = compose_status(world, outcome, now)
-    made = Plan(status=status, actions=actions, events=events(world.owner.get("status", {}), status))
-    return settle(world, made, now)
+    live = world.owner.get("status", {})
+    made = Plan(status=status, actions=actions, events=events(live, status))
+    ordinary = all(condition(s, "Ready").get("reason") in ORDINARY for s in (live, status))
+    quiet_until = while_pods_are_made(world, actions, now) if ordinary else while_pods_are_new(world)
+    return settle(made, world, now, quiet_until)
+
+
+ORDINARY = ("Inspecting", "RollingOut")
+"""Steps that every service takes. What is known after each is on the engine's record (`hearth.plan.engine_record`)."""
 
 
 def _suspended(world: World, spec: LLMServiceSpec, now: datetime) -> Plan:
@@ -107,7 +116,7 @@ def _suspended(world: World, spec: LLMServiceSpec, now: datetime) -> Plan:
     live = [d for d in (world.child("Deployment", n) for n in (engine_name(name), gateway_name(name))) if d is not None]
     left = len(world.pods_labelled(COMPONENT, "engine"))
     message = f"suspended: {left} engine pods are draining" if left else "suspended: pods are gone, all else is kept"
-    known, _ = recorded(world)
+    known = any(recorded(world))
     outcome = Outcome(
         reason="Suspended",
         message=message,
@@ -169,6 +178,7 @@ def _serving(
     index = resolve_index(world, spec)
     choice = _choice(world, spec, model, model.model, sizing, memory)
     engine = engine_deployment(world.owner, spec, choice, spec.replicas)
+    engine = with_record(engine, model.model, sizing, model.fine_tune_job)
     front = _gateway(world, spec, choice, index) if has_gateway(spec) else _direct(world)
     gateway = next((o for o in front if o["kind"] == "Deployment"), None)
     objects = [engine_config_map(world.owner), engine, disruption_budget(world.owner, "engine"), *front]

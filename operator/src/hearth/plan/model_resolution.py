@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,6 +15,7 @@ from hearth.api.model_facts import ModelFacts, ResolvedModel
 from hearth.api.shapes import FromFineTune
 from hearth.plan import job_state
 from hearth.plan.conditions import Condition
+from hearth.plan.engine_record import records
 from hearth.plan.fine_tune_reference import fine_tune_key
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.transition import condition
@@ -48,22 +51,18 @@ def resolve_model(world: World, spec: LLMServiceSpec, now: datetime) -> ModelSta
     return replace(found, actions=(*found.actions, *_abandoned(world, found)))
 
 
-def recorded(world: World) -> tuple[ResolvedModel | None, str | None]:
-    """The model in status.resolved, and the FineTuneJob that it came from."""
-    resolved = world.owner.get("status", {}).get("resolved", {})
-    try:
-        model = ResolvedModel.model_validate(resolved["model"])
-    except (KeyError, ValidationError):
-        return None, None
-    return model, resolved.get("fineTuneJob", {}).get("name")
+def recorded(world: World) -> Iterator[tuple[ResolvedModel, str | None]]:
+    """The models that engines were decided for, and the FineTuneJob that each came from."""
+    for record in records(world):
+        with suppress(ValidationError):
+            model = ResolvedModel.model_validate(record.get("model"))
+            yield model, (record.get("fineTuneJob") or {}).get("name")
 
 
-def _inspected_before(world: World) -> ResolvedModel | None:
+def _inspected_before(world: World) -> Iterator[ResolvedModel]:
     """The model in status.inspected: it was read, and did not fit then."""
-    try:
-        return ResolvedModel.model_validate(world.owner.get("status", {}).get("inspected"))
-    except ValidationError:
-        return None
+    with suppress(ValidationError):
+        yield ResolvedModel.model_validate(world.owner.get("status", {}).get("inspected"))
 
 
 def _abandoned(world: World, found: ModelState) -> list[Action]:
@@ -90,12 +89,10 @@ def _stuck(reason: str, message: str, suggestion: str = "", actions: tuple[Actio
 
 
 def _from_uri(world: World, spec: LLMServiceSpec, uri: str, now: datetime) -> ModelState:
-    known, came_from = recorded(world)
-    if known is not None and known.source == uri and came_from is None:
-        return _ready(known)
-    read = _inspected_before(world)
-    if read is not None and read.source == uri:
-        return _ready(read)
+    decided = (model for model, came_from in recorded(world) if came_from is None)
+    for known in (*decided, *_inspected_before(world)):
+        if known.source == uri:
+            return _ready(known)
     return _inspected(world, spec, uri, now)
 
 
@@ -178,13 +175,13 @@ def _standing_for(world: World, now: datetime) -> float:
 
 
 def _from_fine_tune(world: World, spec: LLMServiceSpec, wanted: FromFineTune, now: datetime) -> ModelState:
-    known, came_from = recorded(world)
     job = world.related.get(fine_tune_key(world.owner, wanted.name))
     label = f"FineTuneJob {wanted.name}"
     if job is None:
-        if known is not None and came_from == wanted.name and wanted.digest in (None, known.digest):
-            note = f"{label} was deleted; its artifact {known.digest[:19]} stays pinned and is still served"
-            return _ready(known, wanted.name, note)
+        for known, came_from in recorded(world):
+            if came_from == wanted.name and wanted.digest in (None, known.digest):
+                note = f"{label} was deleted; its artifact {known.digest[:19]} stays pinned and is still served"
+                return _ready(known, wanted.name, note)
         return _waiting("FineTuneJobNotFound", f"{label} does not exist in this namespace", label)
     status = job.get("status", {})
     artifacts = status.get("artifacts", [])
@@ -226,8 +223,8 @@ def _artifact(world: World, spec: LLMServiceSpec, name: str, job: Json, artifact
             f"the adapter of FineTuneJob {name} is no whole model",
             "set model.fromFineTune.artifact: Merged",
         )
-    for known in (recorded(world)[0], _inspected_before(world)):
-        if known is not None and known.digest == artifact["digest"] and known.source == artifact["uri"]:
+    for known in (*(model for model, _ in recorded(world)), *_inspected_before(world)):
+        if known.digest == artifact["digest"] and known.source == artifact["uri"]:
             return _ready(known, name)
     facts = job.get("status", {}).get("resolved", {}).get("model")
     if facts is None:

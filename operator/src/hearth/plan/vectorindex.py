@@ -11,7 +11,7 @@ from hearth.plan.index_build import BuildState, build_state, stopped
 from hearth.plan.index_engine import claim_key, engine_state
 from hearth.plan.index_inputs import embedder_keys, embedders_state, keys, sources_state
 from hearth.plan.index_match import serving_embedder_keys
-from hearth.plan.quiet import settle
+from hearth.plan.quiet import settle, while_pods_are_new
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.vectorindex_status import compose_status, events
 from hearth.plan.world import KindPlan, ObjectKey, Plan, World
@@ -53,7 +53,7 @@ def plan(world: World, now: datetime) -> Plan:
         events=events(world.owner.get("status", {}), status),
         look_again=build.look_again,
     )
-    return settle(world, made, now)
+    return settle(made, world, now, while_pods_are_new(world))
 
 
 def _invalid(world: World, spec: Invalid, now: datetime) -> Plan:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from hearth.api.llmservice_status import LLMServiceStatus
+from hearth.plan.conditions import rfc3339
+from hearth.plan.quiet import QUIET
 
 
 def test_a_model_is_inspected_before_any_engine_pod_is_made(generate: Any) -> None:
@@ -33,16 +35,35 @@ def test_a_service_that_comes_up_quickly_costs_its_children_and_two_status_write
     assert generate.status_writes == 2
 
 
-def test_what_an_inspection_found_is_on_record_long_before_its_job_goes(generate: Any) -> None:
+def test_what_an_inspection_found_outlives_its_job_although_the_status_says_nothing_yet(generate: Any) -> None:
     generate.reconcile()
     generate.finish_inspection()
-    plan = generate.reconcile()
-    (job,) = (o for (kind, _), o in generate.children.items() if kind == "Job")
-    assert plan.look_again is not None
-    assert plan.look_again.total_seconds() < job["spec"]["ttlSecondsAfterFinished"] / 2
-    generate.pass_time(plan.look_again.total_seconds())
+    generate.reconcile()
+    assert "resolved" not in generate.owner["status"], "held back"
+    made = set(generate.children)
+    generate.forget_jobs()
+    generate.reconcile()
+    assert {kind for kind, _ in generate.children} - {kind for kind, _ in made} == set(), "not inspected again"
+    generate.roll_out()
     generate.reconcile()
     assert generate.owner["status"]["resolved"]["model"]["parameters"] == 134_515_008
+    assert generate.status_writes == 2
+
+
+def test_the_record_of_another_model_says_nothing_of_the_one_that_is_wanted_now(generate: Any) -> None:
+    generate.serve()
+    del generate.owner["status"]["resolved"]
+    generate.edit(model={"uri": "oci://models.example/another:1"})
+    generate.reconcile()
+    assert generate.condition("ModelReady")["reason"] == "Inspecting"
+
+
+def test_a_record_that_somebody_spoilt_counts_for_nothing(generate: Any) -> None:
+    for spoilt in ("no JSON", '"a word"', '{"model": {"source": 5}}'):
+        generate.serve()
+        generate.deployment()["metadata"]["annotations"]["hearth.dev/decided"] = spoilt
+        generate.reconcile()
+        assert generate.condition("Ready")["reason"] == "Serving"
 
 
 def test_at_rest_nothing_is_written(generate: Any) -> None:
@@ -61,11 +82,48 @@ def test_a_slow_start_is_told_after_a_while(generate: Any) -> None:
     plan = generate.reconcile()
     assert plan.look_again is not None
     assert generate.condition("ModelReady")["reason"] == "Inspecting", "held back"
-    generate.pass_time(61)
+    generate.pass_time(plan.look_again.total_seconds())
     generate.reconcile()
     assert generate.condition("ModelReady")["status"] == "True"
     assert generate.condition("Ready")["reason"] == "RollingOut"
     assert generate.owner["status"]["memory"]["kvTokens"] == 46603
+
+
+def test_an_engine_that_takes_its_time_is_told_as_soon_as_it_does(generate: Any) -> None:
+    generate.reconcile()
+    generate.finish_inspection()
+    generate.reconcile()
+    generate.break_new_pod(startTime=rfc3339(generate.now), phase="Running")
+    plan = generate.reconcile()
+    assert plan.look_again == QUIET
+    generate.pass_time(QUIET.total_seconds())
+    generate.reconcile()
+    assert generate.condition("Ready")["reason"] == "RollingOut"
+
+
+def test_an_inspection_that_took_minutes_is_still_no_reason_for_words_between(generate: Any) -> None:
+    generate.reconcile()
+    generate.pass_time(500)
+    generate.finish_inspection()
+    generate.reconcile()
+    generate.pass_time(170)
+    generate.roll_out()
+    generate.reconcile()
+    assert generate.condition("Ready")["status"] == "True"
+    assert generate.status_writes == 2
+
+
+def test_a_pod_without_a_node_is_told_within_seconds(generate: Any) -> None:
+    generate.reconcile()
+    generate.finish_inspection()
+    generate.reconcile()
+    no_node = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
+    generate.break_new_pod(conditions=[no_node])
+    plan = generate.reconcile()
+    assert plan.look_again == QUIET
+    generate.pass_time(QUIET.total_seconds())
+    generate.reconcile()
+    assert generate.condition("Ready")["reason"] == "Unschedulable"
 
 
 def test_pods_that_keep_coming_do_not_silence_a_service(generate: Any) -> None:

@@ -217,9 +217,16 @@ def test_a_gpu_node_that_joins_moves_no_service(generate: Any) -> None:
     assert generate.deployment()["spec"]["template"] == template
 
 
-def test_a_smaller_gpu_that_joins_moves_no_service(generate: Any) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["Ready", "before its status tells of the GPU"])
+def test_a_smaller_gpu_that_joins_moves_no_service(generate: Any, told: bool) -> None:
     generate.nodes.append(GPU_NODE)
-    generate.serve()
+    if told:
+        generate.serve()
+    else:
+        generate.reconcile()
+        generate.finish_inspection()
+        generate.reconcile()
+    assert ("resolved" in generate.owner["status"]) is told
     template = generate.deployment()["spec"]["template"]
     labels = GPU_NODE["metadata"]["labels"] | {"nvidia.com/gpu.memory": "15360", "nvidia.com/gpu.product": "Tesla-T4"}
     generate.nodes.append(GPU_NODE | {"metadata": {"name": "t", "labels": labels}})
