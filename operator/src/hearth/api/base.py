@@ -142,6 +142,8 @@ class ApiModel(BaseModel):
     """Immutable, camelCase on the wire, unknown fields refused. Attribute docstrings become schema descriptions."""
 
     model_config = ConfigDict(
+        # The operator starts faster: most models are never read by the process that imports them.
+        defer_build=True,
         alias_generator=to_camel,
         extra="forbid",
         frozen=True,

@@ -139,24 +139,24 @@ class Operator:
                 starting.cancel()
                 return
             await starting
-            self._workers.start()
-            self._probes.readiness.pop("start", None)
-            self._probes.liveness["workers"] = self._check_workers
-            self._probes.liveness["watches"] = lambda: None if self.watches.alive else "a watch has ended"
             watching = asyncio.create_task(shell.run(), name="kopf")
             ready = asyncio.create_task(_until(shell.ready), name="kopf-ready")
             if await self._first_of(ready, watching, holding) is not ready:
                 ready.cancel()
                 return
             self._handle_signals()  # kopf has put its own in place
+            self._workers.start()
+            self._probes.readiness.pop("start", None)
+            self._probes.liveness["workers"] = self._check_workers
+            self._probes.liveness["watches"] = lambda: None if self.watches.alive else "a watch has ended"
             log.info("at work with %d workers", self._options.workers)
             await self._first_of(watching, holding)
         finally:
             await self._stop_leading(shell, watching, holding)
 
     async def _start(self) -> None:
-        await self._progress.start()
-        await self.watches.start()
+        # No plan is made before both are ready; the certificate is one of its inputs.
+        await asyncio.gather(self._progress.start(), self.watches.start())
 
     async def _stop_leading(
         self, shell: WatchShell, watching: asyncio.Task[None] | None, holding: asyncio.Task[None] | None

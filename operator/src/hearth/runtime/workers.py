@@ -50,6 +50,7 @@ class Workers:
     async def _run(self) -> None:
         while (key := await self._queue.get()) is not None:
             await self.work_on(key)
+            await asyncio.sleep(0)  # a pass that writes nothing never waits: watches and probes need their turn
 
     async def work_on(self, key: ObjectKey) -> None:
         """One pass over one key, whatever comes of it."""
