@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 
-import orjson
-
 from hearth.api.base import Json
 from hearth.kube.api import Page, Propagation, Selection, WatchEvent
 from hearth.kube.errors import ConflictError, NotFoundError, from_status
 from hearth.kube.resources import Resource
 from hearth.kube.transport import Request, Transport
+from hearth.kube.wire import decode
 
 PAGE = 100
 """Objects per chunk of a list. Decoded, with all its managedFields, an object takes some 30 KiB for a moment."""
@@ -61,7 +60,7 @@ class HttpApi:
             "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),  # noqa: S311 - jitter
         }
         async for line in self._transport.lines(_collection(what, "watch", query, "PartialObjectMetadata")):
-            event = orjson.loads(line)
+            event = decode(line)
             if event["type"] == "ERROR":
                 raise from_status(event["object"])
             yield WatchEvent(event["type"], _typed(event["object"], what.resource))
@@ -133,8 +132,7 @@ class HttpApi:
         return any(v["groupVersion"] == api_version for group in answer["groups"] for v in group["versions"])
 
     async def _json(self, request: Request) -> Json:
-        decoded: Json = orjson.loads(await self._transport.send(request))
-        return decoded
+        return decode(await self._transport.send(request))
 
 
 def _collection(what: Selection, verb: str, query: dict[str, str], partial: str) -> Request:
