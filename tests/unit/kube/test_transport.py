@@ -156,6 +156,7 @@ async def test_a_list_asks_for_the_next_chunk_until_there_is_none() -> None:
     assert {i["kind"] for p in pages for i in p.items} == {"ReplicaSet"}
     assert answers.requests[1].query == {"labelSelector": "a=b", "limit": str(PAGE), "continue": "more"}
     assert "PartialObjectMetadataList" in answers.requests[0].headers["Accept"]
+    assert answers.requests[0].headers["Accept-Encoding"] == "identity"
 
 
 async def test_an_apply_is_forced_and_names_its_manager() -> None:
