@@ -137,7 +137,7 @@ def test_a_filesystem_grows_while_its_pod_writes(cluster: Cluster) -> None:
 
     grow(cluster, "growing", "900Mi")
 
-    # The kubelet looks at the claims of running pods about once a minute.
+    # The kubelet looks at the claims of running pods every ten to fifteen seconds.
     until("the file system has grown", lambda: int(python(cluster, "growing", size)) > 800 * MEBIBYTE, 180)
     until(
         "the claim says so",

@@ -173,6 +173,8 @@ def kubelet(files: NodeFiles, cgroup: str) -> str:
             "podLogsDir": str(files.state / "pod-logs"),
             "resolvConf": str(files.config / "resolv.conf"),
             "serializeImagePulls": False,
+            # The default of a minute is made for nodes with a hundred pods; here somebody waits for a volume to grow.
+            "syncFrequency": "10s",
             "volumePluginDir": str(files.state / "volume-plugins"),
         }
     )

@@ -70,6 +70,10 @@ def test_the_kubelet_accepts_the_machine_as_it_is() -> None:
     assert kubelet["enforceNodeAllocatable"] == []
 
 
+def test_a_volume_that_grew_is_noticed_within_seconds() -> None:
+    assert parsed("kubelet.yaml")["syncFrequency"] == "10s"
+
+
 def test_names_outside_the_cluster_fail_at_once() -> None:
     assert "rcode NXDOMAIN" in RENDERED["Corefile"]
     assert "forward" not in RENDERED["Corefile"]
