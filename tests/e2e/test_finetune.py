@@ -14,6 +14,7 @@ import pytest
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from helm import Helm
+from namespaces import own_namespace
 
 pytestmark = pytest.mark.e2e
 
@@ -120,13 +121,11 @@ class Namespace:
 
 @pytest.fixture(scope="module")
 def law(node_cluster: Cluster, hearth: Helm) -> Iterator[Namespace]:
-    node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    node_cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
     made = Namespace(node_cluster)
     lines = {n: (RECORDS / f"{n}.jsonl").read_text(encoding="utf-8").splitlines() for n in ("train", "eval")}
-    made.records("records", train=lines["train"][:24], eval=lines["eval"][:3])
-    yield made
-    node_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=240s")
+    with own_namespace(node_cluster, NAMESPACE):
+        made.records("records", train=lines["train"][:24], eval=lines["eval"][:3])
+        yield made
 
 
 @dataclass

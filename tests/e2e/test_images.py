@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
+from namespaces import own_namespace
 
 pytestmark = pytest.mark.e2e
 
@@ -18,11 +19,10 @@ NAMESPACE = "images-e2e"
 
 @pytest.fixture(scope="module")
 def cluster(node_cluster: Cluster) -> Iterator[Cluster]:
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
-    node_cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
-    yield node_cluster
-    node_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=180s")
+    with own_namespace(node_cluster, NAMESPACE, **{"pod-security.kubernetes.io/enforce": "restricted"}):
+        # Servers take a while to start: all do it at once, and while the programs run.
+        node_cluster.apply(*servers(node_cluster))
+        yield node_cluster
 
 
 def pod(name: str, image: str, *, writable: tuple[str, ...] = (), model: str = "", **container: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def output(cluster: Cluster, described: dict[str, Any]) -> str:
     name = described["metadata"]["name"]
     cluster.apply(described)
     done = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
-    cluster.kubectl("wait", "-n", NAMESPACE, done, "--timeout=300s", f"pod/{name}")
+    cluster.kubectl("wait", "-n", NAMESPACE, done, "--timeout=600s", f"pod/{name}")
     printed = cluster.kubectl("logs", "-n", NAMESPACE, name)
     ended = cluster.get("-n", NAMESPACE, "pod", name)["status"]["containerStatuses"][0]["state"]["terminated"]
     assert ended["exitCode"] == 0, printed
@@ -160,8 +160,19 @@ def engine(cluster: Cluster, name: str, model: str, *arguments: str) -> dict[str
     )
 
 
+def servers(cluster: Cluster) -> list[dict[str, Any]]:
+    """Both kinds of vLLM and both of Milvus."""
+    images, data = cluster.state.images, ("/var/lib/milvus",)
+    listening = {"tcpSocket": {"port": 19530}, "periodSeconds": 1}
+    return [
+        engine(cluster, "chat", "smollm2-135m-instruct", "--max-model-len", "1024"),
+        engine(cluster, "embed", "all-minilm-l6-v2", "--runner", "pooling", "--max-model-len", "256"),
+        pod("milvus", images["milvus"], writable=data),
+        pod("lite", images["milvus-lite"], writable=data, readinessProbe=listening),
+    ]
+
+
 def test_vllm_answers_with_the_small_model_from_its_image_volume(cluster: Cluster) -> None:
-    cluster.apply(engine(cluster, "chat", "smollm2-135m-instruct", "--max-model-len", "1024"))
     question = {"role": "user", "content": "What is the capital of France?"}
     body = {"model": "chat", "messages": [question], "max_tokens": 20, "temperature": 0}
     answer = ask(cluster, "chat", 8000, "/v1/chat/completions", body)
@@ -170,7 +181,6 @@ def test_vllm_answers_with_the_small_model_from_its_image_volume(cluster: Cluste
 
 
 def test_vllm_embeds_with_the_embedding_model_from_its_image_volume(cluster: Cluster) -> None:
-    cluster.apply(engine(cluster, "embed", "all-minilm-l6-v2", "--runner", "pooling", "--max-model-len", "256"))
     body = {"model": "embed", "input": ["a cat", "a kitten", "the stock market"]}
     cat, kitten, market = (item["embedding"] for item in ask(cluster, "embed", 8000, "/v1/embeddings", body)["data"])
     assert len(cat) == 384
@@ -183,15 +193,11 @@ def similarity(one: list[float], other: list[float]) -> float:
 
 
 def test_milvus_is_healthy_with_its_data_on_a_volume(cluster: Cluster) -> None:
-    cluster.apply(pod("milvus", cluster.state.images["milvus"], writable=("/var/lib/milvus",)))
     assert ask(cluster, "milvus", 9091, "/healthz")["state"] == "OK"
     cluster.kubectl("delete", "-n", NAMESPACE, "pod", "milvus")
 
 
 def test_milvus_lite_finds_by_words(cluster: Cluster) -> None:
-    listening = {"tcpSocket": {"port": 19530}, "periodSeconds": 1}
-    image = cluster.state.images["milvus-lite"]
-    cluster.apply(pod("lite", image, writable=("/var/lib/milvus",), readinessProbe=listening))
     cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=120s", "pod/lite")
     code = """
 from pymilvus import DataType, Function, FunctionType, MilvusClient

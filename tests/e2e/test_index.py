@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hearth_cluster.cluster import Cluster
 from helm import Helm
+from namespaces import own_namespace
 
 NAMESPACE = "index-e2e"
 HANDBOOK = Path(__file__).resolve().parents[2] / "examples" / "handbook"
 DOCUMENTS = len(list((HANDBOOK / "documents").iterdir()))
+STANDALONE, SMALL = "handbook", "small"
 EMBEDDINGS = [{"name": "text", "serviceRef": {"name": "embedder"}}]
 LITE = {"topology": "Lite", "storage": {"size": "1Gi", "storageClassName": "hearth-block"}}
 CHUNKING = {"splitter": "Markdown", "size": 128, "overlap": 16}
@@ -136,33 +138,29 @@ def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
 @pytest.fixture(scope="module")
 def bench(hearth: Helm) -> Iterator[Bench]:
     cluster = hearth.cluster
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
     made = Bench(cluster)
-    made.kubectl("create", "-k", str(HANDBOOK))
-    model = {"uri": f"oci://{cluster.state.images['models/all-minilm-l6-v2']}"}
-    made.apply("LLMService", "embedder", {"task": "Embed", "model": model, "accelerator": {"count": 0}})
-    yield made
-    # The pods first: of a namespace that holds draining pods Kubernetes thinks again after minutes only.
-    made.kubectl("delete", "llmservice,vectorindex", "--all")
-    made.kubectl("wait", "--for=delete", "pod", "-l", "hearth.dev/component in (engine,milvus)", "--timeout=180s")
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
+    with own_namespace(cluster, NAMESPACE):
+        made.kubectl("create", "-k", str(HANDBOOK))
+        model = {"uri": f"oci://{cluster.state.images['models/all-minilm-l6-v2']}"}
+        made.apply("LLMService", "embedder", {"task": "Embed", "model": model, "accelerator": {"count": 0}})
+        # Both at once: the engines start, and the indexers, while the embedder does.
+        made.index(STANDALONE, on_block("2Gi"))
+        made.index(SMALL, LITE)
+        yield made
 
 
 @pytest.fixture(scope="module")
 def standalone(bench: Bench) -> str:
     """The handbook in Milvus on block storage."""
-    bench.index("handbook", on_block("2Gi"))
-    bench.await_status("handbook", "Ready", "True", 900)
-    return "handbook"
+    bench.await_status(STANDALONE, "Ready", "True", 900)
+    return STANDALONE
 
 
 @pytest.fixture(scope="module")
 def lite(bench: Bench) -> str:
     """The handbook in milvus-lite."""
-    bench.index("small", LITE)
-    bench.await_status("small", "Ready", "True", 900)
-    return "small"
+    bench.await_status(SMALL, "Ready", "True", 900)
+    return SMALL
 
 
 def test_the_handbook_is_indexed_on_a_block_volume(bench: Bench, standalone: str) -> None:
@@ -266,22 +264,6 @@ def test_more_than_the_engine_can_do_is_told_and_the_index_serves_on(bench: Benc
     bench.await_status(standalone, "Ready", "True", 60)
 
 
-def test_a_changed_document_is_read_again_and_only_it_is_embedded(bench: Bench, standalone: str) -> None:
-    before = bench.get("vectorindex", standalone)["status"]
-    text = (HANDBOOK / "documents" / "vacation.md").read_text(encoding="utf-8").replace("31 days", "33 days")
-    bench.kubectl("patch", "configmap", "handbook", "--type=merge", "-p", json.dumps({"data": {"vacation.md": text}}))
-    until(
-        lambda: (
-            bench.get("vectorindex", standalone)["status"]["builds"].get("collection") != before["builds"]["collection"]
-        ),
-        "the next build",
-        300,
-    )
-    after = bench.await_status(standalone, "Ready", "True", 60)
-    assert after["embeddedNow"] == 1
-    assert after["chunks"] == before["chunks"]
-
-
 def test_lite_finds_by_words_and_by_meaning(bench: Bench, lite: str) -> None:
     status = bench.get("vectorindex", lite)["status"]
     assert set(status["capabilities"]) == {"Dense", "BM25", "Hybrid", "MultiVector"}
@@ -301,3 +283,20 @@ def test_deleting_an_index_keeps_its_volume_and_a_new_one_takes_it_up(bench: Ben
     status = bench.await_status(lite, "Ready", "True", 300)
     assert status["embeddedNow"] == 0
     assert bench.get("persistentvolumeclaim", claim)["metadata"]["uid"] == uid
+    bench.kubectl("delete", "vectorindex", lite, "--timeout=60s")
+
+
+def test_a_changed_document_is_read_again_and_only_it_is_embedded(bench: Bench, standalone: str) -> None:
+    before = bench.get("vectorindex", standalone)["status"]
+    text = (HANDBOOK / "documents" / "vacation.md").read_text(encoding="utf-8").replace("31 days", "33 days")
+    bench.kubectl("patch", "configmap", "handbook", "--type=merge", "-p", json.dumps({"data": {"vacation.md": text}}))
+    until(
+        lambda: (
+            bench.get("vectorindex", standalone)["status"]["builds"].get("collection") != before["builds"]["collection"]
+        ),
+        "the next build",
+        300,
+    )
+    after = bench.await_status(standalone, "Ready", "True", 60)
+    assert after["embeddedNow"] == 1
+    assert after["chunks"] == before["chunks"]

@@ -15,16 +15,15 @@ from hearth_cluster import gpus, native
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.processes import Supervisor
 from hearth_cluster.progress import Progress
+from namespaces import own_namespace
 
 NAMESPACE = "node-e2e"
 
 
 @pytest.fixture(scope="module")
 def cluster(node_cluster: Cluster) -> Iterator[Cluster]:
-    node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    node_cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
-    yield node_cluster
-    node_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    with own_namespace(node_cluster, NAMESPACE):
+        yield node_cluster
 
 
 def pod(cluster: Cluster, name: str, script: str, gpu_count: int = 0) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hearth_cluster.cluster import Cluster
 from helm import Helm
+from namespaces import own_namespace
 
 NAMESPACE = "rollout-e2e"
 SERVICE = "assistant"
@@ -52,6 +53,7 @@ class Bench:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.base = f"oci://{cluster.state.images['models/smollm2-135m-instruct']}"
 
     def get(self, *arguments: str) -> dict[str, Any]:
         return self.cluster.get(*arguments, "-n", NAMESPACE)
@@ -111,23 +113,11 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(hearth: Helm) -> Iterator[Bench]:
     cluster = hearth.cluster
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
-    yield Bench(cluster)
-    # The pods first: of a namespace that holds draining pods Kubernetes thinks again after minutes only.
-    cluster.kubectl("delete", "llmservice", "--all", "-n", NAMESPACE)
-    engine = "hearth.dev/component=engine"
-    cluster.kubectl("wait", "--for=delete", "pod", "-l", engine, "-n", NAMESPACE, "--timeout=180s")
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
-
-
-@pytest.fixture(scope="module")
-def base(bench: Bench) -> str:
-    """A service that serves the base model; its URI."""
-    uri = f"oci://{bench.cluster.state.images['models/smollm2-135m-instruct']}"
-    bench.serve({"uri": uri})
-    until(bench.ready, "the base model to answer", 900)
-    return uri
+    made = Bench(cluster)
+    with own_namespace(cluster, NAMESPACE):
+        # The engine starts while the artifact is written.
+        made.serve({"uri": made.base})
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +149,13 @@ def artifact(bench: Bench) -> str:
     patch = json.dumps({"status": status})
     bench.kubectl("patch", "finetunejob", "tuner", "--subresource=status", "--type=merge", "-p", patch)
     return digest
+
+
+@pytest.fixture(scope="module")
+def base(bench: Bench, artifact: str) -> str:
+    """The URI of the base model, which the service serves."""
+    until(bench.ready, "the base model to answer", 900)
+    return bench.base
 
 
 def test_a_ready_service_has_answered_through_its_gateway(bench: Bench, base: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hearth_cluster import loops
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
+from namespaces import own_namespace
 
 pytestmark = pytest.mark.e2e
 
@@ -21,11 +22,8 @@ NOBODY = 65532
 
 @pytest.fixture(scope="module")
 def cluster(node_cluster: Cluster) -> Iterator[Cluster]:
-    node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    node_cluster.kubectl("wait", "--for=create", "--timeout=30s", "-n", NAMESPACE, "serviceaccount/default")
-    yield node_cluster
-    # Waits until the pods are gone and their volumes deleted.
-    node_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=180s")
+    with own_namespace(node_cluster, NAMESPACE):
+        yield node_cluster
 
 
 def claim(name: str, size: str, mode: str = "Filesystem", source: dict[str, str] | None = None) -> dict[str, Any]:
