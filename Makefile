@@ -8,7 +8,7 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
-.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-e2e test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-e2e fill-cache test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +59,13 @@ $(TRAINING)/ready: uv.lock images/trainer/pyproject.toml images/local/torch/requ
 test-training: $(TRAINING)/ready ## the trainer's own libraries and a tiny model (half a minute; the first time installs torch)
 	PYTHONPATH=images/trainer/src:tests/training HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(TRAINING)/bin/python -m pytest tests/training
 
-test-e2e: setup preflight-native test-training ## tests on a real node with real engines (root on Linux; the first time builds images)
-	$(RUN) --group engines pytest tests/engines tests/e2e
+test-engines: setup ## the indexer with real Milvus engines, without a cluster (three minutes)
+	$(RUN) --group engines pytest tests/engines
+
+PREFLIGHT := preflight-native
+
+test-e2e: setup $(PREFLIGHT) ## tests on a real node (root on Linux; the first time builds images)
+	$(RUN) pytest tests/e2e
 
 preflight: setup ## say what this machine lacks for a node; root on Debian installs it
 	@$(RUN) hearth-cluster preflight $(if $(filter 0,$(shell id -u)),--fix)
@@ -71,7 +76,14 @@ csi-test: ## the storage driver's tests and the CSI sanity suite (root)
 preflight-native: setup
 	@$(RUN) hearth-cluster preflight --provider native $(if $(filter 0,$(shell id -u)),--fix)
 
-test: test-fast test-e2e ## every test, a real node with real engines included
+fill-cache: setup preflight-native
+	@$(RUN) python tests/support/fill_cache.py
+
+# The node tests beside the others, of which the slowest mostly wait. The rollout under load, which wants both cores, comes
+# late among the node tests: by then the others are through.
+test: lint test-unit fill-cache ## every test, a real node with real engines included
+	@echo "the node tests run beside the others now; each part's output comes when it ends"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PREFLIGHT= test-e2e test-controlplane test-training test-engines
 
 BENCH := PYTHONPATH=tests/support $(RUN)
 
