@@ -1,12 +1,14 @@
 """Reading a model's facts from its files, and the Job that does it."""
 
+import hashlib
 import json
+import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hearth.api.model_facts import ModelFacts
@@ -94,10 +96,75 @@ def test_a_sentence_embedder_is_limited_by_its_own_configuration(tmp_path: Path,
     assert inspect(str(folder))[1]["facts"]["maxPositionEmbeddings"] == 256
 
 
-def test_a_manifest_gives_the_digest(tmp_path: Path, inspect: Inspect) -> None:
+def digest_of(inspect: Inspect, source: str) -> str:
+    code, result = inspect(source)
+    assert code == 0, result
+    digest: str = result["facts"]["digest"]
+    return digest
+
+
+def overwrite(file: Path, at: int, content: bytes) -> None:
+    """Changes bytes in place: the size and the header stay."""
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(content)
+
+
+def test_other_weights_of_the_same_shape_are_another_model(tmp_path: Path, inspect: Inspect) -> None:
+    one, other = write_model(tmp_path / "m"), write_model(tmp_path / "n")
+    assert digest_of(inspect, str(one)) == digest_of(inspect, str(other))
+    weights = other / "model.safetensors"
+    overwrite(weights, weights.stat().st_size - 1, b"\1")
+    assert digest_of(inspect, str(one)) != digest_of(inspect, str(other))
+
+
+def test_of_a_large_model_every_tensor_is_looked_at_and_little_is_read(
+    tmp_path: Path, inspect: Inspect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_model, "READ_WHOLE", 2**20)
+    folder, tensor = write_model(tmp_path / "m"), 256 * 2**10
+    tensors = {f"layers.{n}.weight": ("BF16", [tensor // 2], tensor) for n in range(8)}
+    weights = folder / "model.safetensors"
+    weights.write_bytes(safetensors(tensors))
+    start = weights.stat().st_size - 8 * tensor
+    read: list[int] = []
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: (read.append(size), real(fd, size, at))[1])
+    seen = {digest_of(inspect, str(folder))}
+    assert sum(read) == 8 * inspect_model.BLOCK
+    for number in range(8):  # as a fine-tune of this layer alone does
+        overwrite(weights, start + number * tensor, os.urandom(tensor))
+        seen.add(digest_of(inspect, str(folder)))
+    assert len(seen) == 9
+
+
+def test_what_is_read_of_a_model_of_very_many_tensors_is_bounded() -> None:
+    experts = {f"experts.{n}": {"data_offsets": [n * 9000, (n + 1) * 9000]} for n in range(90_000)}
+    blocks = inspect_model.tensor_blocks(8, experts, inspect_model.MOST_BLOCKS)
+    assert len(blocks) == inspect_model.MOST_BLOCKS
+    assert blocks[-1] > 0.99 * 90_000 * 9000, "from one end of the file to the other"
+
+
+def test_a_projection_beside_an_embedder_is_part_of_it(tmp_path: Path, inspect: Inspect) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "2_Dense").mkdir()
+    projection = folder / "2_Dense" / "model.safetensors"
+    projection.write_bytes(safetensors({"linear.weight": ("F32", [4], 16)}))
+    before = digest_of(inspect, str(folder))
+    overwrite(projection, projection.stat().st_size - 1, b"\1")
+    assert digest_of(inspect, str(folder)) != before
+
+
+def test_a_manifest_that_came_along_says_nothing_of_weights_that_were_trained_on(
+    tmp_path: Path, inspect: Inspect
+) -> None:
     folder = write_model(tmp_path / "m")
     (folder / "manifest.json").write_text(json.dumps({"digest": "sha256:" + "a" * 64}))
-    assert inspect(str(folder))[1]["facts"]["digest"] == "sha256:" + "a" * 64
+    before = digest_of(inspect, str(folder))
+    assert before != "sha256:" + "a" * 64
+    weights = folder / "model.safetensors"
+    overwrite(weights, weights.stat().st_size - 1, b"\1")
+    assert digest_of(inspect, str(folder)) != before
 
 
 def test_another_template_or_other_tensors_are_another_model(tmp_path: Path, inspect: Inspect) -> None:
@@ -166,18 +233,27 @@ class FakeHub(BaseHTTPRequestHandler):
     """Serves one repository by ranges, and answers 401 without the token."""
 
     folder: Path
+    served: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         if self.headers.get("Authorization") != "Bearer secret":
             self.send_error(401)
         elif self.path.startswith("/api/models/o/m/revision/v1"):
-            files = [{"rfilename": p.name, "size": p.stat().st_size} for p in self.folder.iterdir()]
+            files = [self._listed(path) for path in self.folder.iterdir()]
             self._send(json.dumps({"sha": "c0ffee", "siblings": files}).encode())
         elif self.path.startswith("/o/m/resolve/c0ffee/"):
+            self.served.append(self.path.rsplit("/", 1)[1])
             begin, end = self.headers["Range"].removeprefix("bytes=").split("-")
             self._send((self.folder / self.path.rsplit("/", 1)[1]).read_bytes()[int(begin) : int(end) + 1])
         else:
             self.send_error(404)
+
+    def _listed(self, path: Path) -> dict[str, Any]:
+        """Large files are kept apart, and listed with their own hash beside that of their pointer."""
+        listed: dict[str, Any] = {"rfilename": path.name, "size": path.stat().st_size, "blobId": "0" * 40}
+        if path.suffix == ".safetensors":
+            listed["lfs"] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": listed["size"]}
+        return listed
 
     def _send(self, body: bytes) -> None:
         self.send_response(200)
@@ -191,6 +267,7 @@ class FakeHub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    FakeHub.served.clear()
     handler = type("Handler", (FakeHub,), {"folder": write_model(tmp_path / "m")})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -207,7 +284,22 @@ def test_a_hub_repository_gives_the_same_facts_as_its_folder(
     tmp_path: Path, inspect: Inspect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
-    assert inspect("hf://o/m@v1") == inspect(str(tmp_path / "m"))
+    hub, folder = inspect("hf://o/m@v1")[1]["facts"], inspect(str(tmp_path / "m"))[1]["facts"]
+    assert hub | {"digest": ""} == folder | {"digest": ""}
+
+
+@pytest.mark.usefixtures("hub")
+def test_other_weights_on_the_hub_are_another_model(
+    tmp_path: Path, inspect: Inspect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    (tmp_path / "m" / "tokenizer.json").write_text("{}")
+    before = digest_of(inspect, "hf://o/m@v1")
+    assert "tokenizer.json" not in FakeHub.served, "the hub lists a hash of each file: none is fetched for the digest"
+    assert digest_of(inspect, "hf://o/m@v1") == before
+    weights = tmp_path / "m" / "model.safetensors"
+    overwrite(weights, weights.stat().st_size - 1, b"\1")
+    assert digest_of(inspect, "hf://o/m@v1") != before
 
 
 @pytest.mark.usefixtures("hub")

@@ -46,7 +46,8 @@ class ModelFacts(ApiModel):
     chat_template: bool
     """Whether the tokenizer carries a chat template, without which /v1/chat/completions cannot work."""
     digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
-    """Identity of the files: the manifest's digest, or a hash over names, sizes, small files and tensor headers."""
+    """Identity of the files: a hash over names, sizes, small files and weights (of more than 512 MiB in a folder, over
+    blocks of every tensor); of a FineTuneJob's artifact, its manifest's digest."""
 
 
 class ResolvedModel(ModelFacts):
