@@ -285,7 +285,7 @@ def test_a_hub_repository_gives_the_same_facts_as_its_folder(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
     hub, folder = inspect("hf://o/m@v1")[1]["facts"], inspect(str(tmp_path / "m"))[1]["facts"]
-    assert hub | {"digest": ""} == folder | {"digest": ""}
+    assert hub | {"digest": ""} == folder | {"digest": "", "revision": "c0ffee"}, "the commit that v1 names"
 
 
 @pytest.mark.usefixtures("hub")

@@ -224,6 +224,20 @@ def test_the_trainer_understands_what_it_is_told() -> None:
     assert (config.output.merge, config.output.max_logit_difference) == (False, 0.05)
 
 
+def test_the_commit_that_was_read_is_trained_and_the_uri_as_written_is_told() -> None:
+    told = train_config(
+        spec(model={"uri": "hf://team/model@main"}),
+        TRAINING,
+        device="CPU",
+        model_digest="sha256:m",
+        data_digest="sha256:d",
+        run="abc",
+        lineage={"image": "i"},
+        revision="c0ffee",
+    )
+    assert (told["model"]["path"], told["model"]["source"]) == ("hf://team/model@c0ffee", "hf://team/model@main")
+
+
 def test_the_trainer_understands_the_check_of_the_shortest_spec() -> None:
     short = FineTuneJobSpec.model_validate(
         {"model": {"uri": "pvc://weights/llama"}, "dataset": {"train": {"uri": "hf://team/rows@main"}}}

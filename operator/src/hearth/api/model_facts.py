@@ -49,6 +49,10 @@ class ModelFacts(ApiModel):
     """Identity of the files: a hash over names, sizes, small files and weights (of more than 512 MiB in a folder, over
     blocks of every tensor); of a FineTuneJob's artifact, its manifest's digest."""
 
+    revision: Word | None = None
+    """Commit of the hub's repository that was read. Engines and trainers load this one, wherever its branch has moved
+    since; unset for models from elsewhere, and where it was not recorded yet."""
+
 
 class ResolvedModel(ModelFacts):
     """A model's facts, and what they were read from."""

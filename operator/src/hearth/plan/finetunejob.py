@@ -237,6 +237,7 @@ def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
             start.choice.training,
             device=start.choice.device,
             model_digest=start.model.digest,
+            revision=start.model.revision,
             data_digest=start.dataset.digest,
             run=start.run,
             lineage=lineage,

@@ -222,6 +222,7 @@ def _choice(
         weight_bytes=model.weight_bytes,
         kv_cache_bytes=memory.kv_cache if on_cpu else 0,
         memory_bytes=memory.planned if on_cpu else GPU_HOST_MEMORY,
+        revision=model.revision,
     )
 
 

@@ -230,7 +230,8 @@ def _artifact(world: World, spec: LLMServiceSpec, name: str, job: Json, artifact
     if facts is None:
         return _inspected(world, spec, artifact["uri"], now, artifact["digest"], name)
     try:
-        model = ResolvedModel.model_validate(facts | {"source": artifact["uri"], "digest": artifact["digest"]})
+        base = {k: v for k, v in facts.items() if k != "revision"}  # the artifact does not lie on the hub
+        model = ResolvedModel.model_validate(base | {"source": artifact["uri"], "digest": artifact["digest"]})
     except ValidationError:
         return _inspected(world, spec, artifact["uri"], now, artifact["digest"], name)
     return _ready(model, name)

@@ -53,6 +53,13 @@ def hub_repository(uri: str) -> tuple[str, str | None]:
     return repository, revision or None
 
 
+def at_commit(path: str, commit: str | None) -> str:
+    """An `hf://` URI with the commit in place of its branch; any other path, or without a commit, as it is."""
+    if commit is None or not path.startswith("hf://"):
+        return path
+    return f"hf://{hub_repository(path)[0]}@{commit}"
+
+
 def hub_token_env(secret: str | None) -> list[Json]:
     """HF_TOKEN from the key `token` of the named Secret; nothing where no Secret is named."""
     if secret is None:

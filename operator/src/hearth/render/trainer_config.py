@@ -6,7 +6,7 @@ from hearth.api.base import Json, decimal
 from hearth.api.finetunejob import FineTuneJobSpec, Training
 from hearth.api.finetunejob_status import ResolvedTraining
 from hearth.api.shapes import DataSource
-from hearth.render.sources import Mount
+from hearth.render.sources import Mount, at_commit
 from hearth.render.training_job import DATA_PATH, source_mounts, token_variables
 
 DEFAULT_METRICS = ("Loss",)
@@ -31,11 +31,15 @@ def train_config(
     data_digest: str,
     run: str,
     lineage: dict[str, str],
+    revision: str | None = None,
 ) -> Json:
-    """The configuration of training. `run` names the folder of its checkpoints: another run, other checkpoints."""
+    """The configuration of training. `run` names the folder of its checkpoints: another run, other checkpoints.
+
+    `revision` is the commit of a hub's repository that was read: it is trained, wherever its branch has moved since.
+    """
     checkpoints = spec.checkpoints
     return {
-        **_sources(spec, model_digest, data_digest),
+        **_sources(spec, model_digest, data_digest, revision),
         "adapter": _adapter(spec, training),
         "training": _training(spec, training, device),
         "checkpoints": {
@@ -49,7 +53,9 @@ def train_config(
     }
 
 
-def _sources(spec: FineTuneJobSpec, model_digest: str | None, data_digest: str | None) -> Json:
+def _sources(
+    spec: FineTuneJobSpec, model_digest: str | None, data_digest: str | None, revision: str | None = None
+) -> Json:
     mounts, tokens = source_mounts(spec), token_variables(spec)
     dataset: Json = {"train": _source(spec.dataset.train, mounts["train"], tokens.get("train"))}
     if spec.dataset.eval is not None:
@@ -62,7 +68,7 @@ def _sources(spec: FineTuneJobSpec, model_digest: str | None, data_digest: str |
         dataset["checks"] = spec.dataset.checks.model_dump(by_alias=True, exclude_none=True)
     if data_digest is not None:
         dataset["digest"] = data_digest
-    model: Json = {"path": mounts["model"].path, "source": spec.model.uri}
+    model: Json = {"path": at_commit(mounts["model"].path, revision), "source": spec.model.uri}
     model |= {"digest": model_digest} if model_digest else {}
     model |= {"tokenEnv": tokens["model"]} if "model" in tokens else {}
     return {"model": model, "dataset": dataset}

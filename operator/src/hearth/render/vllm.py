@@ -57,6 +57,8 @@ class EngineChoice:
     kv_cache_bytes: int
     memory_bytes: int
     """Main memory of the pod."""
+    revision: str | None = None
+    """Commit of a hub's repository that was read; None where none is known."""
 
 
 def engine_name(owner: str) -> str:
@@ -82,7 +84,7 @@ def engine_config_map(owner: Json) -> Json:
 def engine_arguments(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
     """vLLM's command line. A flag stands here only if the user wrote it or the plan rests on it."""
     engine = spec.engine or Engine()
-    arguments = _model_arguments(choice.uri)
+    arguments = _model_arguments(choice)
     arguments += [
         *_names(spec, choice),
         f"--port={PORT}",
@@ -116,10 +118,12 @@ def _names(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
     return ["--served-model-name", choice.served_name, pinned_name(choice.served_name, choice.digest)]
 
 
-def _model_arguments(uri: str) -> list[str]:
-    if not uri.startswith("hf://"):
-        return [f"--model={mount(uri, 'model', MODEL_PATH).path}"]
-    repository, revision = hub_repository(uri)
+def _model_arguments(choice: EngineChoice) -> list[str]:
+    """The commit that was read, not the branch: pods that start later serve the same weights. The tokenizer follows."""
+    if not choice.uri.startswith("hf://"):
+        return [f"--model={mount(choice.uri, 'model', MODEL_PATH).path}"]
+    repository, written = hub_repository(choice.uri)
+    revision = choice.revision or written
     return [f"--model={repository}", *([f"--revision={revision}"] if revision else [])]
 
 

@@ -231,10 +231,10 @@ class Namespace:
         assert job is not None
         job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": rfc3339(self.now)}]}
 
-    def prepare(self, rows: dict[str, Any] | None = None) -> None:
+    def prepare(self, rows: dict[str, Any] | None = None, **read: Any) -> None:
         """Model and rows are read and found good."""
         pod = self.end("prepare", told={"result": rows or ROWS})
-        facts = {"exitCode": 0, "message": json.dumps({"facts": FACTS})}
+        facts = {"exitCode": 0, "message": json.dumps({"facts": FACTS | read})}
         pod["status"]["initContainerStatuses"] = [{"name": "inspect", "state": {"terminated": facts}}]
         self.conclude("prepare", "Complete")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -35,6 +36,15 @@ def test_the_start_is_on_record_before_the_training_pod(law: Any) -> None:
     assert made.status_first
     assert made.status["startTime"] == "2026-11-24T12:00:11Z"
     assert made.status["resolved"]["training"]["totalSteps"] == 21
+
+
+def test_the_commit_that_was_read_is_trained(law: Any) -> None:
+    law.owner["spec"]["model"] = {"uri": "hf://team/model@main"}
+    law.reconcile()
+    law.prepare(revision="c0ffee")
+    law.pass_time(11)
+    law.reconcile()
+    assert json.loads(law.config("train.json"))["model"]["path"] == "hf://team/model@c0ffee"
 
 
 def test_a_finished_job_is_ready_with_scores_artifacts_and_lineage(law: Any) -> None:

@@ -232,3 +232,8 @@ def fine_tune_job(**status: Any) -> dict[str, Any]:
 @pytest.fixture
 def job() -> Any:
     return fine_tune_job
+
+
+@pytest.fixture
+def facts() -> dict[str, Any]:
+    return dict(FACTS)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 MISSING = {
     "error": {
         "class": "ModelNotFound",
@@ -118,6 +120,33 @@ def test_a_new_model_rolls_out_once_it_is_known(generate: Any) -> None:
     assert generate.deployment()["metadata"]["generation"] == 2
     volumes = generate.deployment()["spec"]["template"]["spec"]["volumes"]
     assert volumes[0]["image"]["reference"] == "models/other"
+
+
+@pytest.mark.parametrize("uri", ["hf://team/model", "hf://team/model@main"])
+def test_every_pod_loads_the_commit_that_was_read(generate: Any, facts: dict[str, Any], uri: str) -> None:
+    generate.edit(model={"uri": uri})
+    generate.reconcile()
+    generate.finish_inspection({"facts": facts | {"revision": "c0ffee"}})
+    generate.reconcile()
+    (engine,) = generate.deployment()["spec"]["template"]["spec"]["containers"]
+    assert engine["args"][:2] == ["--model=team/model", "--revision=c0ffee"]
+
+
+def test_an_artifact_of_a_model_from_the_hub_has_no_commit_there(tuned: Any, job: Any, facts: dict[str, Any]) -> None:
+    base = facts | {"source": "hf://team/model", "revision": "c0ffee"}
+    tuned.others[("FineTuneJob", "extractor")] = job(resolved={"model": base})
+    tuned.serve()
+    assert "revision" not in tuned.owner["status"]["resolved"]["model"]
+
+
+def test_a_model_on_record_without_a_commit_goes_on_as_it_is(generate: Any) -> None:
+    generate.edit(model={"uri": "hf://team/model@main"})
+    generate.serve()  # its inspection was one of an older operator
+    before = generate.deployment()["spec"]
+    generate.reconcile()
+    assert generate.deployment()["spec"] == before
+    assert "--revision=main" in before["template"]["spec"]["containers"][0]["args"]
+    assert "Job" not in {kind for kind, _ in generate.children}
 
 
 def test_a_tuned_model_needs_no_inspection_and_is_verified_before_it_is_loaded(tuned: Any, job: Any) -> None:

@@ -115,7 +115,8 @@ class Hub:
         self.repository, self.revision = repository, revision or "main"
         listing = json.loads(self._get(f"{self.base}/api/models/{repository}/revision/{self.revision}?blobs=true"))
         self.files = {s["rfilename"]: s for s in listing.get("siblings", [])}
-        self.revision = listing.get("sha", self.revision)
+        self.commit: str | None = listing.get("sha")
+        self.revision = self.commit or self.revision
 
     def names(self) -> list[str]:
         """Files of the repository."""
@@ -321,6 +322,8 @@ def facts(source: Source) -> dict[str, Any]:
         "tokenizer_config.json" in names and bool(read_json(source, "tokenizer_config.json").get("chat_template"))
     )
     found["digest"] = digest(source, names, weighed)
+    if isinstance(source, Hub) and source.commit:
+        found["revision"] = source.commit
     return found
 
 
