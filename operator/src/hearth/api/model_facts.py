@@ -59,3 +59,5 @@ class ResolvedModel(ModelFacts):
 
     source: Annotated[str, StringConstraints(max_length=1024)]
     """The URI that is mounted into the engine."""
+    reread: Word | None = None
+    """Value that the annotation `hearth.dev/reread` had when the model was read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,11 +20,13 @@ from hearth.plan.fine_tune_reference import fine_tune_key
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.transition import condition
 from hearth.plan.world import Action, Apply, Delete, World, key_of
-from hearth.render.inspection import inspection_job
+from hearth.render.inspection import REREAD, inspection_job
 from hearth.render.sources import UnsupportedUriError
 from hearth.render.vllm import engine_name
 
 TYPE = "ModelReady"
+LONGEST_VALUE = 128
+"""Characters of the annotation `hearth.dev/reread` that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,26 @@ def _stuck(reason: str, message: str, suggestion: str = "", actions: tuple[Actio
 
 
 def _from_uri(world: World, spec: LLMServiceSpec, uri: str, now: datetime) -> ModelState:
-    decided = (model for model, came_from in recorded(world) if came_from is None)
-    for known in (*decided, *_inspected_before(world)):
-        if known.source == uri:
-            return _ready(known)
-    return _inspected(world, spec, uri, now)
+    decided = [model for model, came_from in recorded(world) if came_from is None]
+    # The newest first: what did not fit was read later than what is served, and the status may lag behind the engine.
+    read = [model for model in (*_inspected_before(world), *reversed(decided)) if model.source == uri]
+    asked = world.owner["metadata"].get("annotations", {}).get(REREAD, "")[:LONGEST_VALUE]
+    for model in read:
+        if asked in ("", model.reread):
+            return _ready(model)
+    found = _inspected(world, spec, uri, now, asked=asked)
+    return _read_again(found, read, asked) if read else found
+
+
+def _read_again(found: ModelState, read: Sequence[ResolvedModel], asked: str) -> ModelState:
+    """The outcome of another look at a model that is known: it goes on as it is until its files are found changed.
+
+    The same files are the same model, at whatever commit they were found.
+    """
+    if found.model is not None:
+        same = next((m for m in read if m.digest == found.model.digest), found.model)
+        return replace(_ready(same.model_copy(update={"reread": asked})), actions=found.actions)
+    return found if found.stalled else replace(_ready(read[0]), actions=found.actions)
 
 
 def _inspected(
@@ -103,6 +120,7 @@ def _inspected(
     now: datetime,
     digest: str | None = None,
     fine_tune_job: str | None = None,
+    asked: str = "",
 ) -> ModelState:
     """Reads the result of the inspection Job, which is made where there is none."""
     owner = world.owner
@@ -116,6 +134,7 @@ def _inspected(
             hub_secret=spec.model.secret_ref.name if spec.model.secret_ref else None,
             scheduling=spec.scheduling,
             overrides=spec.pod_overrides,
+            asked=asked,
             failing_seconds=_standing_for(world, now) if before else 0,
         )
     except UnsupportedUriError as error:
@@ -129,7 +148,9 @@ def _inspected(
     for pod in pods:
         result = result_of(pod, "inspect")
         if result and "facts" in result:
-            return replace(_from_facts(uri, result["facts"], digest, fine_tune_job), actions=apply)
+            changed = {"digest": digest} if digest else {}
+            changed |= {"reread": asked} if asked else {}
+            return replace(_from_facts(uri, result["facts"], changed, fine_tune_job), actions=apply)
         if result and "error" in result and job_state.has(live, *job_state.FAILED):
             told = result["error"]
             return _stuck(told["class"], told["message"], told.get("suggestion", ""), apply)
@@ -142,14 +163,13 @@ def _inspected(
     return _waiting("Inspecting", f"reading {uri}", f"Job {name}", apply)
 
 
-def _from_facts(uri: str, facts: Json, digest: str | None, fine_tune_job: str | None) -> ModelState:
+def _from_facts(uri: str, facts: Json, known: dict[str, str], fine_tune_job: str | None) -> ModelState:
+    """The model of an inspection's facts, with what is `known` better elsewhere."""
     try:
         read = ModelFacts.model_validate(facts)
     except ValidationError as error:
         return _stuck("ModelUnreadable", f"{uri}: {error.error_count()} facts are out of range")
-    return _ready(
-        ResolvedModel(**read.model_dump() | {"source": uri} | ({"digest": digest} if digest else {})), fine_tune_job
-    )
+    return _ready(ResolvedModel(**read.model_dump() | {"source": uri} | known), fine_tune_job)
 
 
 def _finished(job: Json) -> bool:

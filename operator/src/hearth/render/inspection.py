@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hearth.api.base import Json
+from hearth.api.base import GROUP, Json
 from hearth.api.shapes import PodOverrides, Scheduling
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
@@ -15,6 +15,8 @@ RETRY_SECONDS, LONGEST_RETRY_SECONDS = 120, 1800
 
 MODEL_PATH = "/model"
 SCRIPTS_PATH = "/hearth"
+REREAD = f"{GROUP}/reread"
+"""Annotation of a resource and of an inspection's pod: another value is another inspection."""
 
 
 def inspect_container(image: str, source: Mount, hub_secret: str | None) -> Json:
@@ -45,17 +47,20 @@ def inspection_job(
     hub_secret: str | None = None,
     scheduling: Scheduling | None = None,
     overrides: PodOverrides | None = None,
+    asked: str = "",
     failing_seconds: float = 0,
 ) -> Json:
     """A Job that mounts the model read-only and writes its facts to the pod's termination message.
 
     A missing or unreadable model (exit 66) fails it at once; an unreachable hub (exit 69) is tried again. What has
     failed for `failing_seconds` is left alone for as long again, so that the tries grow rare. The name has the pod's
-    digest: another URI, or another Secret for it, is another Job, because the template of a Job cannot be changed.
+    digest: another URI, another Secret for it, or another value of the annotation (`asked`) is another Job, because the
+    template of a Job cannot be changed.
     """
     source = mount(uri, "model", MODEL_PATH)
     template = restricted_pod(
         labels=pod_labels(owner, "inspect"),
+        annotations={REREAD: asked} if asked else None,
         containers=[with_env(inspect_container(image, source, hub_secret), overrides)],
         volumes=[*source.volumes, scripts_volume(config_map)],
         restart_policy="Never",

@@ -149,6 +149,89 @@ def test_a_model_on_record_without_a_commit_goes_on_as_it_is(generate: Any) -> N
     assert "Job" not in {kind for kind, _ in generate.children}
 
 
+def jobs(service: Any) -> list[str]:
+    return [name for kind, name in service.children if kind == "Job"]
+
+
+def ask_again(service: Any, value: str) -> None:
+    service.owner["metadata"]["annotations"] = {"hearth.dev/reread": value}
+    service.reconcile()
+
+
+def test_a_folder_that_was_replaced_in_place_is_read_again_when_asked_for(generate: Any, facts: dict[str, Any]) -> None:
+    generate.serve()
+    before = generate.deployment()["spec"]
+    ask_again(generate, "1")
+    assert len(jobs(generate)) == 1
+    assert generate.condition("Ready")["reason"] == "Serving", "what serves goes on meanwhile"
+    assert generate.deployment()["spec"] == before
+    generate.finish_inspection({"facts": facts | {"digest": "sha256:" + "2" * 64}})
+    generate.reconcile()
+    assert generate.deployment()["metadata"]["generation"] == 2
+    assert generate.owner["status"]["model"]["digest"] == "sha256:" + "2" * 64
+    assert generate.owner["status"]["resolved"]["model"]["reread"] == "1"
+
+
+def test_each_value_is_one_inspection_and_the_operator_writes_none(generate: Any) -> None:
+    generate.serve()
+    ask_again(generate, "1")
+    generate.finish_inspection()
+    generate.reconcile()
+    generate.forget_jobs()
+    generate.reconcile()
+    assert jobs(generate) == []
+    generate.owner["metadata"]["annotations"] = {}
+    generate.reconcile()
+    assert jobs(generate) == [], "a value that is taken away asks for nothing"
+    ask_again(generate, "2")
+    assert len(jobs(generate)) == 1
+    assert generate.owner["metadata"]["annotations"] == {"hearth.dev/reread": "2"}
+
+
+def test_files_that_are_the_same_roll_nothing(generate: Any, facts: dict[str, Any]) -> None:
+    generate.edit(model={"uri": "hf://team/model@main"})
+    generate.reconcile()
+    generate.finish_inspection({"facts": facts | {"revision": "c0ffee"}})
+    generate.reconcile()
+    generate.roll_out()
+    generate.reconcile()
+    generate.forget_jobs()
+    before = generate.deployment()["spec"]
+    ask_again(generate, "1")
+    generate.finish_inspection({"facts": facts | {"revision": "decade"}})  # a commit that changed the README
+    generate.reconcile()
+    assert generate.deployment()["spec"] == before
+    assert generate.owner["status"]["resolved"]["model"]["reread"] == "1"
+
+
+def test_a_second_look_that_fails_is_told_and_leaves_alone_what_serves(generate: Any) -> None:
+    generate.serve()
+    before = generate.deployment()["spec"]
+    ask_again(generate, "1")
+    generate.finish_inspection(MISSING, code=66)
+    generate.reconcile()
+    assert generate.condition("ModelReady")["reason"] == "ModelNotFound"
+    assert "the previous model is still served" in generate.condition("Ready")["message"]
+    assert generate.deployment()["spec"] == before
+    generate.owner["metadata"]["annotations"] = {}
+    generate.reconcile()
+    assert generate.condition("ModelReady")["status"] == "True"
+
+
+def test_files_that_no_longer_fit_are_not_forgotten_when_the_annotation_goes(
+    generate: Any, facts: dict[str, Any]
+) -> None:
+    generate.serve()
+    ask_again(generate, "1")
+    generate.finish_inspection({"facts": facts | {"digest": "sha256:" + "2" * 64, "weightBytes": 2**50}})
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "DoesNotFit"
+    generate.owner["metadata"]["annotations"] = {}
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "DoesNotFit"
+    assert generate.owner["status"]["model"]["digest"] == "sha256:" + "1" * 64
+
+
 def test_a_tuned_model_needs_no_inspection_and_is_verified_before_it_is_loaded(tuned: Any, job: Any) -> None:
     tuned.others[("FineTuneJob", "extractor")] = job()
     tuned.serve()
