@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hearth.api.shapes import Accelerator, EnvVar, PodOverrides, ResourceRequirements, Scheduling, Toleration
 from hearth.render.gpu import node_selector_terms, with_gpus
+from hearth.render.one_node import REQUIRED, beside_other_readers
 from hearth.render.pod import restricted_pod
 from hearth.render.podoverrides import with_overrides, with_scheduling
 from hearth.render.sources import UnsupportedUriError, hub_repository, mount
@@ -134,3 +135,20 @@ def test_a_hub_source_needs_no_volume() -> None:
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(UnsupportedUriError, match="expected configMap://"):
         mount("ftp://x", "model", "/model")
+
+
+def test_a_users_pod_affinity_takes_the_place_of_ours_kind_by_kind() -> None:
+    """Two required ones at once would keep the first pod from every node: it may go anywhere only where it matches all
+    terms itself."""
+    ours = beside_other_readers(template(), "weights")
+    cache = {"labelSelector": {"matchLabels": {"app": "cache"}}, "topologyKey": "kubernetes.io/hostname"}
+    required = with_overrides(ours, PodOverrides(affinity={"podAffinity": {REQUIRED: [cache]}}), "main")
+    assert required["spec"]["affinity"]["podAffinity"][REQUIRED] == [cache]
+    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": cache}]}
+    both = with_overrides(ours, PodOverrides(affinity={"podAffinity": preferred}), "main")
+    assert both["spec"]["affinity"]["podAffinity"] == {**ours["spec"]["affinity"]["podAffinity"], **preferred}
+
+
+def test_a_claim_with_a_long_name_still_makes_a_label() -> None:
+    made = beside_other_readers(template(), "a" * 200)
+    assert len(made["metadata"]["labels"]["hearth.dev/reads-claim"]) <= 63

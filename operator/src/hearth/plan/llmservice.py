@@ -17,9 +17,11 @@ from hearth.plan.memory import DoesNotFit, MemoryPlan
 from hearth.plan.model_resolution import ModelState, recorded, resolve_model
 from hearth.plan.quiet import settle, while_pods_are_made, while_pods_are_new
 from hearth.plan.rollout import progress, same_template
+from hearth.plan.served_claim import claim_keys, claim_of_one_node
 from hearth.plan.service_health import EngineHealth, judge, still_open
 from hearth.plan.transition import condition
 from hearth.plan.validation import Invalid, parse
+from hearth.plan.volume_wait import next_look
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
 from hearth.render.gateway import (
     gateway_config,
@@ -41,9 +43,9 @@ from hearth.render.vllm import (
 
 
 def needs(owner: Json) -> frozenset[ObjectKey]:
-    """The FineTuneJob and the VectorIndex that the spec names."""
+    """The FineTuneJob and the VectorIndex that the spec names, and the claim that the weights lie on."""
     spec = parse(LLMServiceSpec, owner.get("spec", {}))
-    return frozenset() if isinstance(spec, Invalid) else frozenset(_named(owner, spec))
+    return frozenset() if isinstance(spec, Invalid) else frozenset(_named(owner, spec) | claim_keys(owner, spec))
 
 
 def refers_to(owner: Json) -> frozenset[ObjectKey]:
@@ -100,7 +102,7 @@ def _told(world: World, outcome: Outcome, now: datetime, actions: tuple[Action, 
     """A plan that writes the outcome's status, with the Events that its change is worth."""
     status = compose_status(world, outcome, now)
     live = world.owner.get("status", {})
-    made = Plan(status=status, actions=actions, events=events(live, status))
+    made = Plan(status, actions, events(live, status), look_again=next_look(world.pods, now))
     ordinary = all(condition(s, "Ready").get("reason") in ORDINARY for s in (live, status))
     quiet_until = while_pods_are_made(world, actions, now) if ordinary else while_pods_are_new(world)
     return settle(made, world, now, quiet_until)
@@ -136,7 +138,7 @@ def _delete(obj: Json) -> Delete:
 
 def _without_model(world: World, spec: LLMServiceSpec, model: ModelState, now: datetime) -> Plan:
     """The model is not known (yet): what serves stays exactly as it is."""
-    health = judge(world, spec, None, None)
+    health = judge(world, spec, None, None, now=now)
     outcome = Outcome(
         reason=model.condition.reason,
         message=_still_serving(model.condition.message, health),
@@ -156,7 +158,7 @@ def _still_serving(message: str, health: EngineHealth) -> str:
 
 def _refused(world: World, spec: LLMServiceSpec, model: ModelState, refusal: DoesNotFit, now: datetime) -> Plan:
     """No pod is made for a plan that cannot work; what serves stays."""
-    health = judge(world, spec, None, None)
+    health = judge(world, spec, None, None, now=now)
     head, _, change = refusal.message.partition("Smallest change that fits: ")
     outcome = Outcome(
         reason="DoesNotFit",
@@ -182,7 +184,7 @@ def _serving(
     front = _gateway(world, spec, choice, index) if has_gateway(spec) else _direct(world)
     gateway = next((o for o in front if o["kind"] == "Deployment"), None)
     objects = [engine_config_map(world.owner), engine, disruption_budget(world.owner, "engine"), *front]
-    health = judge(world, spec, engine, gateway, memory=memory, choice=choice, index=index)
+    health = judge(world, spec, engine, gateway, now=now, memory=memory, choice=choice, index=index)
     outcome = Outcome(
         reason=health.reason,
         message=health.message,
@@ -223,6 +225,7 @@ def _choice(
         kv_cache_bytes=memory.kv_cache if on_cpu else 0,
         memory_bytes=memory.planned if on_cpu else GPU_HOST_MEMORY,
         revision=model.revision,
+        claim=claim_of_one_node(world, model.source),
     )
 
 

@@ -18,9 +18,12 @@ from hearth.plan.conditions import Condition
 from hearth.plan.engine_record import records
 from hearth.plan.fine_tune_reference import fine_tune_key
 from hearth.plan.pod_trouble import result_of, trouble
+from hearth.plan.served_claim import claim_of_one_node, mounted_claim
 from hearth.plan.transition import condition
+from hearth.plan.volume_wait import waiting_for_volume
 from hearth.plan.world import Action, Apply, Delete, World, key_of
 from hearth.render.inspection import REREAD, inspection_job
+from hearth.render.labels import COMPONENT
 from hearth.render.sources import UnsupportedUriError
 from hearth.render.vllm import engine_name
 
@@ -124,7 +127,6 @@ def _inspected(
 ) -> ModelState:
     """Reads the result of the inspection Job, which is made where there is none."""
     owner = world.owner
-    before = _failed_before(world)
     try:
         job = inspection_job(
             owner,
@@ -135,7 +137,8 @@ def _inspected(
             scheduling=spec.scheduling,
             overrides=spec.pod_overrides,
             asked=asked,
-            failing_seconds=_standing_for(world, now) if before else 0,
+            claim=claim_of_one_node(world, uri),
+            failing_seconds=_standing_for(world, now) if _failed_before(world) else 0,
         )
     except UnsupportedUriError as error:
         return _stuck("InvalidModelUri", str(error))
@@ -144,8 +147,7 @@ def _inspected(
     if live is not None:
         job["spec"]["ttlSecondsAfterFinished"] = live["spec"]["ttlSecondsAfterFinished"]
     apply: tuple[Action, ...] = (Apply(job),)
-    pods = job_state.pods_of(world, name)
-    for pod in pods:
+    for pod in job_state.pods_of(world, name):
         result = result_of(pod, "inspect")
         if result and "facts" in result:
             changed = {"digest": digest} if digest else {}
@@ -154,13 +156,26 @@ def _inspected(
         if result and "error" in result and job_state.has(live, *job_state.FAILED):
             told = result["error"]
             return _stuck(told["class"], told["message"], told.get("suggestion", ""), apply)
+    return _unread(world, uri, name, now, apply)
+
+
+def _unread(world: World, uri: str, job: str, now: datetime, actions: tuple[Action, ...]) -> ModelState:
+    """Why the inspection has not told anything (yet)."""
+    pods = job_state.pods_of(world, job)
     found = trouble(pods)
     if found is not None and found.reason != "Unschedulable":
-        return _stuck(found.reason, f"the model cannot be read: {found.message}", actions=apply)
+        return _stuck(found.reason, f"the model cannot be read: {found.message}", actions=actions)
+    engines = world.pods_labelled(COMPONENT, "engine")
+    late = waiting_for_volume(pods, engines, mounted_claim(world, uri), now)
+    if late is not None and late.lasting:
+        return _stuck(late.reason, f"the model cannot be read: {late.message}", actions=actions)
+    before = _failed_before(world)
     if before is not None:
         # While a failed inspection is repeated, its failure stays on show: the condition must not flap.
-        return replace(before, actions=apply)
-    return _waiting("Inspecting", f"reading {uri}", f"Job {name}", apply)
+        return replace(before, actions=actions)
+    if late is not None:
+        return _waiting(late.reason, f"the model cannot be read yet: {late.message}", f"Job {job}", actions)
+    return _waiting("Inspecting", f"reading {uri}", f"Job {job}", actions)
 
 
 def _from_facts(uri: str, facts: Json, known: dict[str, str], fine_tune_job: str | None) -> ModelState:

@@ -13,7 +13,8 @@ from hearth.api.base import Json
 
 REVISION = "deployment.kubernetes.io/revision"
 """The Deployment controller counts its revisions in this annotation, in a write of its own."""
-POD_CONDITIONS = frozenset({"PodScheduled", "Ready", "DisruptionTarget"})
+POD_CONDITIONS = frozenset({"PodScheduled", "PodReadyToStartContainers", "Ready", "DisruptionTarget"})
+CLAIM = "persistentVolumeClaim"
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")
 _LINK_METADATA = ("name", "namespace", "uid", "resourceVersion")
 _CONDITION = ("type", "status", "reason", "message")
@@ -41,6 +42,9 @@ def _pod(pod: Json) -> Json:
         "spec": _only(spec, ("nodeName",)),
         "status": _only(status, ("phase", "startTime")),
     }
+    claims = [_only(v, ("name", CLAIM)) for v in spec.get("volumes") or () if CLAIM in v]
+    if claims:
+        kept["spec"]["volumes"] = claims
     for group in ("initContainers", "containers"):
         if group in spec:
             kept["spec"][group] = [_only(c, ("name", "resources")) for c in spec[group]]

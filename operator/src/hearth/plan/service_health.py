@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from hearth.api.base import Json
 from hearth.api.llmservice import LLMServiceSpec
@@ -12,6 +13,8 @@ from hearth.plan.index_reference import IndexState
 from hearth.plan.memory import MemoryPlan
 from hearth.plan.pod_trouble import Trouble, trouble
 from hearth.plan.rollout import Progress, progress
+from hearth.plan.served_claim import mounted_claim
+from hearth.plan.volume_wait import waiting_for_volume
 from hearth.plan.world import World
 from hearth.render.gateway import gateway_name, has_gateway
 from hearth.render.labels import COMPONENT
@@ -63,6 +66,7 @@ def judge(
     engine: Json | None,
     gateway: Json | None,
     *,
+    now: datetime,
     memory: MemoryPlan | None = None,
     choice: EngineChoice | None = None,
     index: IndexState | None = None,
@@ -72,6 +76,7 @@ def judge(
     live_engine = world.child("Deployment", engine_name(name))
     live_gateway = world.child("Deployment", gateway_name(name))
     found = _trouble(world, memory, choice) or _not_created(live_engine) or _not_created(live_gateway)
+    found = found or _waiting_for_volume(world, choice, now)
     running = (live_engine or {}).get("status", {})
     opened = has_gateway(spec) and still_open(world)
     health = EngineHealth(
@@ -104,6 +109,12 @@ def _trouble(world: World, memory: MemoryPlan | None, choice: EngineChoice | Non
         why = why_unschedulable(choice.accelerator, world.nodes)
         return replace(found, message=f"{why} (scheduler: {found.message})") if why else found
     return found
+
+
+def _waiting_for_volume(world: World, choice: EngineChoice | None, now: datetime) -> Trouble | None:
+    claim = mounted_claim(world, choice.uri) if choice is not None else None
+    engines = world.pods_labelled(COMPONENT, "engine")
+    return waiting_for_volume(engines, engines, claim, now)
 
 
 def _not_created(deployment: Json | None) -> Trouble | None:

@@ -6,6 +6,7 @@ from hearth.api.base import GROUP, Json
 from hearth.api.shapes import PodOverrides, Scheduling
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
+from hearth.render.one_node import beside_other_readers
 from hearth.render.pod import restricted_pod
 from hearth.render.podoverrides import let_in, with_env
 from hearth.render.sources import Mount, hub_token_env, mount
@@ -48,6 +49,7 @@ def inspection_job(
     scheduling: Scheduling | None = None,
     overrides: PodOverrides | None = None,
     asked: str = "",
+    claim: str | None = None,
     failing_seconds: float = 0,
 ) -> Json:
     """A Job that mounts the model read-only and writes its facts to the pod's termination message.
@@ -55,7 +57,7 @@ def inspection_job(
     A missing or unreadable model (exit 66) fails it at once; an unreachable hub (exit 69) is tried again. What has
     failed for `failing_seconds` is left alone for as long again, so that the tries grow rare. The name has the pod's
     digest: another URI, another Secret for it, or another value of the annotation (`asked`) is another Job, because the
-    template of a Job cannot be changed.
+    template of a Job cannot be changed. `claim`: the model's claim where one node at a time can mount it.
     """
     source = mount(uri, "model", MODEL_PATH)
     template = restricted_pod(
@@ -65,7 +67,7 @@ def inspection_job(
         volumes=[*source.volumes, scripts_volume(config_map)],
         restart_policy="Never",
     )
-    template = let_in(template, scheduling, overrides)
+    template = let_in(beside_other_readers(template, claim), scheduling, overrides)
     missing: Json = {"action": "FailJob", "onExitCodes": {"containerName": "inspect", "operator": "In", "values": [66]}}
     disrupted: Json = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     return {

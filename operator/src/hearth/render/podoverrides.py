@@ -5,6 +5,7 @@ from __future__ import annotations
 from hearth.api.base import GROUP, Json
 from hearth.api.shapes import PodOverrides, ResourceRequirements, Scheduling, Toleration
 from hearth.render.gpu import require_node
+from hearth.render.one_node import REQUIRED
 
 
 def with_scheduling(template: Json, scheduling: Scheduling | None) -> Json:
@@ -91,8 +92,13 @@ def _with_tolerations(template: Json, extra: list[Toleration] | None) -> Json:
 
 
 def _merged_affinity(user: Json, ours: Json) -> Json:
-    """The user's affinity over ours; node requirements of both must hold."""
-    required = "requiredDuringSchedulingIgnoredDuringExecution"
-    terms = ours.get("nodeAffinity", {}).get(required, {}).get("nodeSelectorTerms", [])
+    """The user's affinity over ours; node requirements of both must hold.
+
+    The user's required pod affinity takes the place of ours. Both at once would keep the first pod from every node: it
+    may go anywhere only where it matches all terms itself.
+    """
+    terms = ours.get("nodeAffinity", {}).get(REQUIRED, {}).get("nodeSelectorTerms", [])
     merged = {**ours, **user}
+    if "podAffinity" in ours and "podAffinity" in user:
+        merged["podAffinity"] = {**ours["podAffinity"], **user["podAffinity"]}
     return require_node(merged, terms) if terms and "nodeAffinity" in user else merged

@@ -13,6 +13,7 @@ from hearth.render.gpu import with_gpus
 from hearth.render.inspection import MODEL_PATH, SCRIPTS_PATH, scripts_volume
 from hearth.render.labels import owner_labels, pod_labels, selector
 from hearth.render.names import child_name, digest8
+from hearth.render.one_node import beside_other_readers
 from hearth.render.pod import restricted_pod
 from hearth.render.podoverrides import with_overrides, with_resources, with_scheduling
 from hearth.render.request_time import drain_seconds
@@ -59,6 +60,8 @@ class EngineChoice:
     """Main memory of the pod."""
     revision: str | None = None
     """Commit of a hub's repository that was read; None where none is known."""
+    claim: str | None = None
+    """The claim of the weights where one node at a time can mount it."""
 
 
 def engine_name(owner: str) -> str:
@@ -213,6 +216,7 @@ def engine_template(owner: Json, spec: LLMServiceSpec, choice: EngineChoice) -> 
         ],
         grace_seconds=SETTLE_SECONDS + drain_seconds(spec) + 15,
     )
+    template = beside_other_readers(template, choice.claim)
     template = with_gpus(with_scheduling(template, spec.scheduling), choice.accelerator, "engine")
     return with_overrides(template, spec.pod_overrides, "engine")
 
