@@ -7,7 +7,8 @@ vllm-project/vllm issue 21348 and baidu/vLLM-Kunlun PR 330 for KV cache sizes.
 from typing import Any
 
 import pytest
-from hearth.api.model_facts import ModelFacts
+from hearth.api.model_facts import CachedLayers, KvCache, ModelFacts
+from hearth.plan.kv_cache import BLOCK, CacheUse, kinds, longest_request, request_bytes
 from hearth.plan.memory import (
     GIB,
     Device,
@@ -15,7 +16,6 @@ from hearth.plan.memory import (
     MemoryPlan,
     Wish,
     activation_bytes,
-    kv_bytes_per_token,
     legal_parallel,
     plan_memory,
     visible_gpu_memory,
@@ -44,6 +44,17 @@ def model(**changes: Any) -> ModelFacts:
         "digest": "sha256:" + "0" * 64,
     }
     return ModelFacts(**llama_8b | changes)
+
+
+def cached(*layers: tuple[int, int, int, int | None]) -> KvCache:
+    """Layers, their heads, the width that a token leaves per head, and their window."""
+    return KvCache(layers=[CachedLayers(layers=n, heads=h, width=w, window=back) for n, h, w, back in layers])
+
+
+def per_token(facts: ModelFacts, parallel: int = 1) -> float:
+    layers = kinds(facts)
+    assert layers is not None
+    return request_bytes(layers, 2**20, CacheUse(2, parallel)) / 2**20
 
 
 LLAMA_8B = model()
@@ -84,6 +95,7 @@ MINILM = model(
     max_position_embeddings=256,
 )
 H100_LABEL = 81559
+L4 = Device("GPU", 1, visible_gpu_memory(23034))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +129,7 @@ def test_weights_are_those_measured(facts: ModelFacts, parallel: int, measured_g
 def test_a_cache_holds_the_tokens_that_vllm_reports(
     facts: ModelFacts, parallel: int, cache_gib: float, measured_tokens: int
 ) -> None:
-    tokens = cache_gib * GIB / kv_bytes_per_token(facts, parallel)
+    tokens = cache_gib * GIB / per_token(facts, parallel)
     assert tokens == pytest.approx(measured_tokens, rel=0.015)
 
 
@@ -206,7 +218,7 @@ def test_a_small_model_on_cpu_is_planned_in_whole_gibibytes_of_cache() -> None:
     plan = plan_memory(SMOLLM2, Wish(), Device("CPU", 1, 8 * GIB))
     assert isinstance(plan, MemoryPlan)
     assert plan.kv_cache == GIB
-    assert plan.kv_tokens == 46603  # vLLM 0.32 reports 46,592: it counts whole blocks
+    assert plan.kv_tokens == 46_592, "as vLLM 0.32 reports, which counts whole blocks"
     assert plan.planned / GIB == pytest.approx(2.98, abs=0.02)
 
 
@@ -231,6 +243,93 @@ def test_casting_to_float32_doubles_the_weights() -> None:
     assert weight_bytes(model(quantization="awq"), "Float32") == weight_bytes(LLAMA_8B, None)
 
 
+DEEPSEEK_V2_LITE = model(
+    model_type="deepseek_v2",
+    parameters=15_706_484_224,
+    weight_bytes=31_412_968_448,
+    hidden_size=2048,
+    layers=27,
+    attention_heads=16,
+    key_value_heads=16,
+    head_dim=192,
+    vocabulary_size=102400,
+    max_position_embeddings=163840,
+    kv_cache=cached((27, 1, 576, None)),
+)
+GEMMA_3_12B = model(
+    model_type="gemma3_text",
+    layers=48,
+    attention_heads=16,
+    key_value_heads=8,
+    head_dim=256,
+    vocabulary_size=262208,
+    kv_cache=cached((8, 8, 512, None), (40, 8, 512, 1024)),
+)
+
+
+def test_a_latent_is_small_and_every_gpu_keeps_a_copy() -> None:
+    assert per_token(DEEPSEEK_V2_LITE) == per_token(DEEPSEEK_V2_LITE, 8) == 31_104
+    l40s = Device("GPU", 1, visible_gpu_memory(46_068))
+    plan = plan_memory(DEEPSEEK_V2_LITE, Wish(max_model_len=65_536), l40s)
+    assert isinstance(plan, MemoryPlan)
+    assert plan.kv_tokens is not None
+    assert plan.kv_tokens > 4 * 65_536
+
+
+def test_layers_with_a_window_keep_it_and_what_is_in_flight() -> None:
+    layers = kinds(GEMMA_3_12B)
+    assert layers is not None
+    use = CacheUse(2, in_flight=4096)
+    # Six groups of eight layers: one keeps all tokens, five the window and two batches, and one block more.
+    blocks = 32_768 // BLOCK + 5 * (320 + 1)
+    assert request_bytes(layers, 32_768, use) == blocks * 8 * 8 * 512 * 2 * BLOCK
+    assert request_bytes(layers, 512, use) == (32 + 5 * 33) * 8 * 8 * 512 * 2 * BLOCK, "a short request is kept whole"
+
+
+@pytest.mark.parametrize(
+    ("layers", "groups_of"),
+    [(cached((10, 8, 256, None), (52, 8, 256, 1024)), 10), (cached((21, 8, 256, None), (24, 8, 256, 1024)), 24)],
+)
+def test_groups_are_padded_to_one_size(layers: KvCache, groups_of: int) -> None:
+    assert layers.layers is not None
+    page = groups_of * 8 * 256 * 2 * BLOCK
+    needed = request_bytes(layers.layers, BLOCK, CacheUse(2))
+    assert needed % page == 0
+    groups = [-(-kind.layers // groups_of) for kind in layers.layers]
+    assert needed // page == groups[0] + 2 * groups[1], "a window may begin in the middle of a block"
+
+
+def test_a_cache_that_is_not_known_is_no_reason_to_refuse() -> None:
+    unknown = model(attention_heads=None, key_value_heads=None, head_dim=None, kv_cache=KvCache(unknown="no heads"))
+    for device in (L4, Device("GPU", 3, visible_gpu_memory(H100_LABEL)), Device("CPU", 1, 64 * GIB)):
+        plan = plan_memory(unknown, Wish(), device)
+        assert isinstance(plan, MemoryPlan)
+        assert plan.kv_tokens is None
+        assert plan.max_model_len == 8192
+        assert plan.kv_cache >= GIB
+    asked = plan_memory(unknown, Wish(max_model_len=65_536), L4)
+    assert isinstance(asked, MemoryPlan)
+    assert asked.max_model_len == 65_536
+
+
+def test_a_model_that_an_older_operator_read_keeps_its_plan() -> None:
+    """Its cache is not on record: all of every head then, as it was planned."""
+    assert LLAMA_8B.kv_cache is None
+    read_again = model(kv_cache=cached((32, 8, 256, None)))
+    for device in (L4, Device("CPU", 1, 64 * GIB)):
+        assert plan_memory(LLAMA_8B, Wish(), device) == plan_memory(read_again, Wish(), device)
+
+
+@given(room=st.integers(0, 64 * GIB), most=st.integers(1, 200_000))
+def test_the_longest_request_is_the_longest(room: int, most: int) -> None:
+    layers, use = kinds(GEMMA_3_12B), CacheUse(2, in_flight=4096)
+    assert layers is not None
+    longest = longest_request(layers, room, use, most)
+    assert longest == 0 or request_bytes(layers, longest, use) <= room
+    if longest < most:
+        assert request_bytes(layers, min(most, longest + BLOCK), use) > room
+
+
 @given(memory=st.integers(8 * GIB, 200 * GIB), more=st.integers(0, 64 * GIB), count=st.sampled_from([1, 2, 4, 8]))
 def test_more_memory_never_makes_a_model_unfit(memory: int, more: int, count: int) -> None:
     if isinstance(plan_memory(LLAMA_8B, Wish(), Device("GPU", count, memory)), MemoryPlan):
@@ -244,4 +343,4 @@ def test_a_plan_never_exceeds_what_there_is(memory: int, count: int, length: int
         assert legal_parallel(LLAMA_8B, count)
         assert plan.available is not None
         assert plan.planned <= plan.available <= memory
-        assert plan.kv_cache >= length * kv_bytes_per_token(LLAMA_8B, count)
+        assert plan.kv_cache >= length * per_token(LLAMA_8B, count)

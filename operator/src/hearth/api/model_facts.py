@@ -12,6 +12,28 @@ Word = Annotated[str, StringConstraints(max_length=128)]
 Count = Annotated[int, Field(ge=0)]
 
 
+class CachedLayers(ApiModel):
+    """Layers that keep the same of every token while a request is worked on (vllm/v1/kv_cache_interface.py)."""
+
+    layers: Count
+    """How many layers."""
+    heads: Count
+    """Key/value heads of one layer. 1 for a latent (MLA), of which every GPU keeps a copy."""
+    width: Count
+    """Numbers that one token leaves per head: key and value together, or the latent."""
+    window: Count | None = None
+    """Tokens that are looked back at with sliding-window attention; unset: all."""
+
+
+class KvCache(ApiModel):
+    """What is kept of a request's tokens. One of `layers` and `unknown`."""
+
+    layers: Annotated[list[CachedLayers], Field(max_length=16)] | None = None
+    """Layers by what they keep; empty for encoders, which keep nothing."""
+    unknown: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """Why it could not be worked out from config.json. vLLM then takes the memory that is left."""
+
+
 class ModelFacts(ApiModel):
     """Facts from config.json, the safetensors headers and the tokenizer's files; sizes in bytes."""
 
@@ -29,16 +51,18 @@ class ModelFacts(ApiModel):
     """Width of the residual stream."""
     layers: Count
     """Transformer blocks."""
-    attention_heads: Count
-    """Query heads of one block."""
-    key_value_heads: Count
+    attention_heads: Count | None = None
+    """Query heads of one block. Unset with the two below: config.json does not say."""
+    key_value_heads: Count | None = None
     """Key/value heads of one block (fewer than query heads with grouped-query attention)."""
-    head_dim: Count
-    """Width of one head."""
+    head_dim: Count | None = None
+    """Width of one head's query and key."""
     intermediate_size: Count
     """Width of the feed-forward layer."""
     vocabulary_size: Count
     """Rows of the embedding."""
+    kv_cache: KvCache | None = None
+    """What is kept of a request's tokens. Unset where an older operator read the model: all of every head then."""
     max_position_embeddings: Count
     """Longest context in tokens that the model was made for; a sentence embedder's own limit where it is lower."""
     quantization: Word | None = None

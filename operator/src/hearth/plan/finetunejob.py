@@ -37,6 +37,7 @@ from hearth.plan.training_volume import (
 from hearth.plan.transition import ready_event
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.world import Action, Apply, Delete, KindPlan, ObjectKey, Plan, World, key_of
+from hearth.render.inspection import INSPECTION
 from hearth.render.names import digest8
 from hearth.render.scripts import script
 from hearth.render.sources import UnsupportedUriError
@@ -242,7 +243,7 @@ def _config(world: World, spec: FineTuneJobSpec, start: Start | None) -> Json:
             run=start.run,
             lineage=lineage,
         )
-    scripts = {"inspect_model.py": script("inspect_model.py")}
+    scripts = {name: script(name) for name in INSPECTION}
     wanted = config_map(world.owner, configs, world.settings.progress_ca, scripts)
     ours = world.settings.images.trainer
     checking = world.child("Job", prepare_name(world.owner, prepare_identity(world, spec)))

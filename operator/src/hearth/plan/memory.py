@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hearth.api.model_facts import ModelFacts
+from hearth.plan.kv_cache import BLOCK, CacheUse, kinds, longest_request, request_bytes
 
 GIB = 2**30
 
@@ -38,20 +39,28 @@ of weights, 1 GiB of cache)."""
 CPU_BATCHED_TOKENS = 2048
 """vLLM's default --max-num-batched-tokens on CPU and on GPUs under 70 GiB."""
 
+GPU_BATCHED_TOKENS = ((160 * GIB, 16384), (70 * GIB, 8192), (0, CPU_BATCHED_TOKENS))
+"""The same by a GPU's memory (vllm/engine/arg_utils.py; an A100 of 80 GiB takes 2048, which needs less)."""
+
+GPU_BATCHES = 2
+"""Batches that are worked on at once: vLLM plans the next one while a GPU works on the one before."""
+
+UNKNOWN_CACHE = {"CPU": 4 * GIB, "GPU": 1 * GIB}
+"""Cache of a model whose cache could not be worked out; on GPUs at least, of what is left there."""
+
 CPU_TYPICAL_TOKENS = 1024
 """Tokens that an average request holds, by which the KV cache on CPU is sized."""
 
 CPU_CONTEXT = 8192
-"""Longest request on CPU where none is asked for: longer prompts take minutes there."""
+"""Longest request on CPU where none is asked for: longer prompts take minutes there. The same for a model whose cache
+is not known."""
 
 SHORTEST_CONTEXT = 2048
 """A chosen context is not cut below this: a service with less is of little use, and the user should decide."""
 
 GPU_CONCURRENCY, CPU_CONCURRENCY = 256, 16
-BLOCK = 16
-"""Tokens of one KV block on GPUs; lengths are suggested in multiples of it."""
 
-DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "float8_e4m3fn": 1}
+STORED_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "float8_e4m3fn": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +131,18 @@ def visible_gpu_memory(label_mib: int) -> int:
     return int(label_mib * 2**20 * (0.994 if label_mib >= 40_000 else 0.98))
 
 
+def element_bytes(facts: ModelFacts, dtype: str | None) -> int:
+    """Bytes of one number in the KV cache: that of the activations' type."""
+    if dtype is not None:
+        return STORED_BYTES[dtype.lower()]
+    return 4 if facts.dtype == "float32" else 2
+
+
 def weight_bytes(facts: ModelFacts, dtype: str | None) -> int:
     """Bytes of the weights as loaded: as stored, unless full-precision weights are cast to `dtype`."""
     if dtype is None or facts.quantization is not None:
         return facts.weight_bytes
-    return facts.weight_bytes * DTYPE_BYTES[dtype.lower()] // DTYPE_BYTES.get(facts.dtype, 2)
-
-
-def kv_bytes_per_token(facts: ModelFacts, parallel: int = 1, element: int = 2) -> int:
-    """KV cache of one token on one GPU. With more GPUs than key/value heads each GPU keeps a copy of one head.
-
-    Zero for encoders (BERT and its kin), which keep no cache. (vllm/v1/kv_cache_interface.py AttentionSpec.)
-    """
-    if "bert" in facts.model_type.lower() or "bert" in facts.architecture.lower():
-        return 0
-    return facts.layers * max(1, facts.key_value_heads // parallel) * 2 * facts.head_dim * element
+    return facts.weight_bytes * STORED_BYTES[dtype.lower()] // STORED_BYTES.get(facts.dtype, 2)
 
 
 def activation_bytes(facts: ModelFacts, rows: int) -> int:
@@ -151,15 +157,10 @@ def embedding_activation_bytes(facts: ModelFacts) -> int:
 
 def legal_parallel(facts: ModelFacts, count: int) -> bool:
     """Whether the model's heads divide over this many GPUs (vllm/config/model.py, models/llama.py)."""
-    heads, kv = facts.attention_heads, max(1, facts.key_value_heads)
+    heads, kv = facts.attention_heads, facts.key_value_heads
+    if not heads or not kv:
+        return True  # vLLM knows
     return heads % count == 0 and (kv % count == 0 or count % kv == 0)
-
-
-def kv_element_bytes(facts: ModelFacts, dtype: str | None) -> int:
-    """Bytes of one number in the KV cache: that of the activations' type."""
-    if dtype is not None:
-        return DTYPE_BYTES[dtype.lower()]
-    return 4 if facts.dtype == "float32" else 2
 
 
 def plan_memory(facts: ModelFacts, wish: Wish, device: Device) -> MemoryPlan | DoesNotFit:
@@ -190,40 +191,64 @@ def _on_gpu(facts: ModelFacts, wish: Wish, device: Device) -> MemoryPlan:
     weights = int(weight_bytes(facts, wish.dtype) * WEIGHT_FACTOR) // device.count
     activations = embedding_activation_bytes(facts) if wish.embed else activation_bytes(facts, rows)
     overhead = NON_TORCH[device.count > 1] + CUDA_GRAPHS
-    per_token = kv_bytes_per_token(facts, device.count, kv_element_bytes(facts, wish.dtype))
-    longest = wish.max_model_len or facts.max_position_embeddings
     budget = None if device.memory is None else int(device.memory * GPU_SHARE)
-    room = longest * per_token if budget is None else budget - weights - activations - overhead
-    tokens = room // per_token // BLOCK * BLOCK if per_token else longest
-    if wish.max_model_len is None and per_token:
-        longest = min(longest, max(tokens, SHORTEST_CONTEXT))
+    room = None if budget is None else budget - weights - activations - overhead
+    use = CacheUse(element_bytes(facts, wish.dtype), device.count, GPU_BATCHES * _gpu_batch(device.memory))
+    longest, cache, tokens = _cache(facts, wish.max_model_len, room, use)
     return MemoryPlan(
         weights=weights,
-        kv_cache=max(room, longest * per_token),
+        kv_cache=cache,
         activations=activations,
         overhead=overhead,
         available=budget,
-        kv_tokens=tokens if per_token else None,
+        kv_tokens=tokens,
         max_model_len=longest,
         max_concurrency=rows,
     )
+
+
+def _gpu_batch(memory: int | None) -> int:
+    return next(tokens for least, tokens in GPU_BATCHED_TOKENS if memory is None or memory >= least)
+
+
+def _cache(facts: ModelFacts, wanted: int | None, room: int | None, use: CacheUse) -> tuple[int, int, int | None]:
+    """The longest request, bytes of the cache and the tokens that it holds, where `room` bytes are left for it."""
+    layers, most = kinds(facts), wanted or facts.max_position_embeddings
+    if layers is None:
+        return wanted or min(most, CPU_CONTEXT), max(room or 0, UNKNOWN_CACHE["GPU"]), None
+    if not layers:
+        return most, max(room or 0, 0), None
+    if wanted is None and room is not None:
+        most = min(most, max(longest_request(layers, room, use, most), SHORTEST_CONTEXT))
+    needed = request_bytes(layers, most, use)
+    cache = max(room or 0, needed)
+    return most, cache, _tokens(cache if room is None else room, most, needed)
+
+
+def _tokens(cache: int, longest: int, needed: int) -> int:
+    """Tokens of all requests together, in whole blocks, if each is as long as can be (get_kv_cache_capacity)."""
+    return max(0, cache) * longest // needed // BLOCK * BLOCK
 
 
 def _on_cpu(facts: ModelFacts, wish: Wish, device: Device) -> MemoryPlan:
     """The cache holds one longest request, or all requests at a typical length, whichever is more."""
     rows = wish.max_concurrency or CPU_CONCURRENCY
     longest = wish.max_model_len or min(facts.max_position_embeddings, CPU_CONTEXT)
-    per_token = kv_bytes_per_token(facts, 1, kv_element_bytes(facts, wish.dtype))
-    # vLLM takes the size of the CPU cache in whole GiB (VLLM_CPU_KVCACHE_SPACE).
-    wanted = max(longest, rows * min(longest, CPU_TYPICAL_TOKENS)) * per_token
-    kv_cache = max(1, math.ceil(wanted / GIB)) * GIB if per_token else 0
+    use, layers = CacheUse(element_bytes(facts, wish.dtype), in_flight=CPU_BATCHED_TOKENS), kinds(facts)
+    kv_cache, tokens = UNKNOWN_CACHE["CPU"], None
+    if layers is not None:
+        needed = request_bytes(layers, longest, use)
+        wanted = max(needed, rows * request_bytes(layers, min(longest, CPU_TYPICAL_TOKENS), use))
+        # vLLM takes the size of the CPU cache in whole GiB (VLLM_CPU_KVCACHE_SPACE).
+        kv_cache = math.ceil(wanted / GIB) * GIB
+        tokens = _tokens(kv_cache, longest, needed) if needed else None
     return MemoryPlan(
         weights=weight_bytes(facts, wish.dtype),
         kv_cache=kv_cache,
         activations=embedding_activation_bytes(facts) if wish.embed else activation_bytes(facts, rows),
         overhead=CPU_OVERHEAD[wish.embed],
         available=device.memory,
-        kv_tokens=kv_cache // per_token if per_token else None,
+        kv_tokens=tokens,
         max_model_len=longest,
         max_concurrency=rows,
     )

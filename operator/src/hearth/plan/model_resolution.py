@@ -80,6 +80,8 @@ def _abandoned(world: World, found: ModelState) -> list[Action]:
 def _ready(model: ResolvedModel, fine_tune_job: str | None = None, note: str = "") -> ModelState:
     size = f"{model.parameters / 1e6:.0f}M parameters in {model.dtype}"
     message = note or f"{model.architecture}, {size}, read from {model.source}"
+    if model.kv_cache is not None and model.kv_cache.unknown is not None:
+        message += f"; its KV cache is not planned, vLLM takes what is left: {model.kv_cache.unknown}"
     reason = "SourceDeleted" if note else "Known"
     return ModelState(Condition(TYPE, "True", reason, message), model, fine_tune_job)
 

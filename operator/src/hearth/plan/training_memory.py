@@ -78,7 +78,9 @@ class TrainingMemoryPlan:
 
 
 def _widths(facts: ModelFacts) -> tuple[int, int]:
-    """Of all queries and of all keys of a layer."""
+    """Of all queries and of all keys of a layer; the hidden width, which few models exceed, where that is not known."""
+    if not facts.attention_heads or not facts.key_value_heads or not facts.head_dim:
+        return facts.hidden_size, facts.hidden_size
     return facts.attention_heads * facts.head_dim, facts.key_value_heads * facts.head_dim
 
 

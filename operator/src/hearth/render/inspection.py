@@ -16,6 +16,8 @@ RETRY_SECONDS, LONGEST_RETRY_SECONDS = 120, 1800
 
 MODEL_PATH = "/model"
 SCRIPTS_PATH = "/hearth"
+INSPECTION = ("inspect_model.py", "model_layout.py")
+"""The programs of `hearth.render.scripts` that an inspection takes."""
 REREAD = f"{GROUP}/reread"
 """Annotation of a resource and of an inspection's pod: another value is another inspection."""
 

@@ -10,7 +10,7 @@ from hearth.api.base import GROUP, Json, quantity
 from hearth.api.llmservice import Engine, LLMServiceSpec
 from hearth.api.shapes import Accelerator
 from hearth.render.gpu import with_gpus
-from hearth.render.inspection import MODEL_PATH, SCRIPTS_PATH, scripts_volume
+from hearth.render.inspection import INSPECTION, MODEL_PATH, SCRIPTS_PATH, scripts_volume
 from hearth.render.labels import owner_labels, pod_labels, selector
 from hearth.render.names import child_name, digest8
 from hearth.render.one_node import beside_other_readers
@@ -21,7 +21,7 @@ from hearth.render.scripts import script
 from hearth.render.sources import hub_repository, hub_token_env, mount
 
 PORT = 8000
-SCRIPTS = ("drain.py", "inspect_model.py", "probe_completion.py", "verify_manifest.py")
+SCRIPTS = ("drain.py", *INSPECTION, "probe_completion.py", "verify_manifest.py")
 GIB, MIB = 2**30, 2**20
 
 SETTLE_SECONDS = 8

@@ -86,7 +86,7 @@ def test_a_slow_start_is_told_after_a_while(generate: Any) -> None:
     generate.reconcile()
     assert generate.condition("ModelReady")["status"] == "True"
     assert generate.condition("Ready")["reason"] == "RollingOut"
-    assert generate.owner["status"]["memory"]["kvTokens"] == 46603
+    assert generate.owner["status"]["memory"]["kvTokens"] == 46592
 
 
 def test_an_engine_that_takes_its_time_is_told_as_soon_as_it_does(generate: Any) -> None:

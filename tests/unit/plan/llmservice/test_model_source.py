@@ -149,6 +149,19 @@ def test_a_model_on_record_without_a_commit_goes_on_as_it_is(generate: Any) -> N
     assert "Job" not in {kind for kind, _ in generate.children}
 
 
+def test_a_cache_that_could_not_be_worked_out_is_said_and_left_to_vllm(generate: Any, facts: dict[str, Any]) -> None:
+    unknown = {k: v for k, v in facts.items() if k not in ("attentionHeads", "keyValueHeads", "headDim")}
+    generate.reconcile()
+    generate.finish_inspection({"facts": unknown | {"kvCache": {"unknown": "config.json has no num_attention_heads"}}})
+    generate.reconcile()
+    generate.roll_out()
+    generate.reconcile()
+    told = generate.condition("ModelReady")
+    assert told["status"] == "True"
+    assert "vLLM takes what is left: config.json has no num_attention_heads" in told["message"]
+    assert "kvTokens" not in generate.owner["status"]["memory"]
+
+
 def jobs(service: Any) -> list[str]:
     return [name for kind, name in service.children if kind == "Job"]
 

@@ -3,7 +3,8 @@
 Usage: inspect_model.py SOURCE, where SOURCE is a directory or hf://repository[@revision].
 Writes {"facts": {...}} or {"error": {"class": ..., "message": ..., "suggestion": ...}} to the termination log.
 Exit codes: 0 done, 66 the model is missing or unreadable, 69 the hub cannot be reached (worth another try).
-Runs with Python's standard library alone: it is mounted into images that hold no code of ours.
+Runs with Python's standard library alone, and model_layout.py beside it: both are mounted into images that hold no code
+of ours.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+if __package__:
+    from hearth.render.scripts.model_layout import layout, text_part
+else:  # beside this file, in an image that holds no code of ours
+    from model_layout import layout, text_part  # type: ignore[import-not-found,no-redef]
+
 MISSING, UNAVAILABLE = 66, 69
 HEADER_LIMIT = 100 * 2**20
 SMALL_FILE = 32 * 2**20
@@ -31,13 +37,6 @@ READ_BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".safetensors",
 """What an engine reads beside the weights; a README changes no answer."""
 BLOCK, MOST_BLOCKS, LOOSE_BLOCKS = 4096, 4096, 16
 
-ALIASES = {
-    "hiddenSize": ("hidden_size", "n_embd", "d_model", "dim"),
-    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "attentionHeads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
-    "vocabularySize": ("vocab_size",),
-    "maxPositionEmbeddings": ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length"),
-}
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "F8_E4M3": "float8_e4m3fn"}
 
 
@@ -281,21 +280,12 @@ def digest(source: Source, names: list[str], weighed: dict[str, str]) -> str:
 
 def architecture(source: Source, config: dict[str, Any]) -> dict[str, Any]:
     """The numbers of config.json under our names; a multimodal model's are those of its text part."""
-    text = config.get("text_config")
-    flat = {**config, **text} if isinstance(text, dict) else config
-    found: dict[str, Any] = {}
-    for ours, theirs in ALIASES.items():
-        value = next((flat[k] for k in theirs if isinstance(flat.get(k), int)), None)
-        if value is None:
-            raise ModelError("ModelUnreadable", f"{source.label}/config.json has no {theirs[0]}")
-        found[ours] = value
-    heads = found["attentionHeads"]
-    found["keyValueHeads"] = flat.get("num_key_value_heads") or heads
-    found["headDim"] = flat.get("head_dim") or found["hiddenSize"] // max(1, heads)
-    found["intermediateSize"] = flat.get("intermediate_size") or flat.get("n_inner") or 4 * found["hiddenSize"]
-    found["architecture"] = (config.get("architectures") or ["unknown"])[0]
-    found["modelType"] = flat.get("model_type") or config.get("model_type") or "unknown"
-    quantization = flat.get("quantization_config") or config.get("quantization_config")
+    try:
+        found = layout(config)
+    except KeyError as error:
+        raise ModelError("ModelUnreadable", f"{source.label}/config.json has no {error.args[0]}") from error
+    flat = text_part(config)
+    quantization = flat.get("quantization_config") or flat.get("compression_config")
     if isinstance(quantization, dict) and quantization.get("quant_method"):
         found["quantization"] = str(quantization["quant_method"])
     return found
