@@ -243,6 +243,15 @@ def test_casting_to_float32_doubles_the_weights() -> None:
     assert weight_bytes(model(quantization="awq"), "Float32") == weight_bytes(LLAMA_8B, None)
 
 
+def test_weights_stored_in_float32_are_loaded_in_16_bits_unless_asked_otherwise() -> None:
+    stored = model(dtype="float32", weight_bytes=2 * LLAMA_8B.weight_bytes)
+    assert weight_bytes(stored, None) == LLAMA_8B.weight_bytes
+    assert weight_bytes(stored, "Float32") == stored.weight_bytes
+    wish = Wish(max_model_len=8192, max_concurrency=32)
+    assert plan_memory(stored, wish, L4) == plan_memory(LLAMA_8B, wish, L4), "on a GPU"
+    assert plan_memory(stored, wish, Device("CPU")) == plan_memory(LLAMA_8B, wish, Device("CPU")), "and on CPU"
+
+
 DEEPSEEK_V2_LITE = model(
     model_type="deepseek_v2",
     parameters=15_706_484_224,

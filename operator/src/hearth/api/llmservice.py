@@ -120,7 +120,8 @@ class Engine(ApiModel):
     max_model_len: Annotated[int, Field(ge=16, le=10_000_000)] | None = None
     """Longest request in tokens, prompt and answer together. Unset: what the model allows and the memory holds."""
     dtype: Literal["BFloat16", "Float16", "Float32"] | None = None
-    """Type of weights and activations. Unset: as stored."""
+    """Type of weights, activations and cache; quantized weights stay as they are. Unset: vLLM goes by the model's own
+    type, and takes one of 16 bits where that is float32."""
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Requests worked on at once by one pod; more wait in line. Unset: 256 on GPUs, 16 on CPU."""
     max_queued: Annotated[int, Field(ge=0, le=100_000)] | None = None

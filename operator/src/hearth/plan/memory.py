@@ -131,18 +131,20 @@ def visible_gpu_memory(label_mib: int) -> int:
     return int(label_mib * 2**20 * (0.994 if label_mib >= 40_000 else 0.98))
 
 
-def element_bytes(facts: ModelFacts, dtype: str | None) -> int:
-    """Bytes of one number in the KV cache: that of the activations' type."""
-    if dtype is not None:
-        return STORED_BYTES[dtype.lower()]
-    return 4 if facts.dtype == "float32" else 2
+def element_bytes(dtype: str | None) -> int:
+    """Bytes of one number of loaded weights, activations and cache.
+
+    Two, unless float32 is asked for: left to itself vLLM takes a 16-bit type, for weights in float32 too, and on CPU
+    too (vllm/config/model.py _resolve_auto_dtype).
+    """
+    return 4 if dtype == "Float32" else 2
 
 
 def weight_bytes(facts: ModelFacts, dtype: str | None) -> int:
-    """Bytes of the weights as loaded: as stored, unless full-precision weights are cast to `dtype`."""
-    if dtype is None or facts.quantization is not None:
+    """Bytes of the weights as loaded: quantized ones as stored, others in the type that is loaded."""
+    if facts.quantization is not None:
         return facts.weight_bytes
-    return facts.weight_bytes * STORED_BYTES[dtype.lower()] // STORED_BYTES.get(facts.dtype, 2)
+    return facts.weight_bytes * element_bytes(dtype) // STORED_BYTES.get(facts.dtype, 2)
 
 
 def activation_bytes(facts: ModelFacts, rows: int) -> int:
@@ -193,7 +195,7 @@ def _on_gpu(facts: ModelFacts, wish: Wish, device: Device) -> MemoryPlan:
     overhead = NON_TORCH[device.count > 1] + CUDA_GRAPHS
     budget = None if device.memory is None else int(device.memory * GPU_SHARE)
     room = None if budget is None else budget - weights - activations - overhead
-    use = CacheUse(element_bytes(facts, wish.dtype), device.count, GPU_BATCHES * _gpu_batch(device.memory))
+    use = CacheUse(element_bytes(wish.dtype), device.count, GPU_BATCHES * _gpu_batch(device.memory))
     longest, cache, tokens = _cache(facts, wish.max_model_len, room, use)
     return MemoryPlan(
         weights=weights,
@@ -234,7 +236,7 @@ def _on_cpu(facts: ModelFacts, wish: Wish, device: Device) -> MemoryPlan:
     """The cache holds one longest request, or all requests at a typical length, whichever is more."""
     rows = wish.max_concurrency or CPU_CONCURRENCY
     longest = wish.max_model_len or min(facts.max_position_embeddings, CPU_CONTEXT)
-    use, layers = CacheUse(element_bytes(facts, wish.dtype), in_flight=CPU_BATCHED_TOKENS), kinds(facts)
+    use, layers = CacheUse(element_bytes(wish.dtype), in_flight=CPU_BATCHED_TOKENS), kinds(facts)
     kv_cache, tokens = UNKNOWN_CACHE["CPU"], None
     if layers is not None:
         needed = request_bytes(layers, longest, use)
