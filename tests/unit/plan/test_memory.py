@@ -176,7 +176,7 @@ def test_an_unset_context_is_cut_to_what_the_card_holds() -> None:
             LLAMA_8B,
             Wish(max_model_len=131072),
             Device("GPU", 1, visible_gpu_memory(23034)),
-            "engine.maxModelLen: 16384",
+            "engine.maxModelLen: 22016",
         ),
         (QWEN_32B, Wish(), Device("GPU", 1, visible_gpu_memory(23034)), "accelerator.count: 4"),
         (
@@ -210,7 +210,7 @@ def test_a_refusal_has_the_numbers() -> None:
     assert refused.message == (
         "needs 74.8 GiB (weights 62.2 GiB, kv-cache 10.0 GiB, activations 1.4 GiB, overhead 1.1 GiB for 40960 tokens "
         "and 256 requests at once), but 1 GPU of 72.8 GiB usable memory was found. "
-        "Smallest change that fits: engine.maxModelLen: 32768"
+        "Smallest change that fits: engine.maxModelLen: 32912"
     )
 
 
@@ -327,6 +327,27 @@ def test_a_model_that_an_older_operator_read_keeps_its_plan() -> None:
     read_again = model(kv_cache=cached((32, 8, 256, None)))
     for device in (L4, Device("CPU", 1, 64 * GIB)):
         assert plan_memory(LLAMA_8B, Wish(), device) == plan_memory(read_again, Wish(), device)
+
+
+@given(memory=st.integers(17 * GIB, 40 * GIB))
+def test_a_suggested_length_fits_and_a_block_more_does_not(memory: int) -> None:
+    device = Device("GPU", 1, memory)
+    refused = plan_memory(LLAMA_8B, Wish(max_model_len=131_072, max_concurrency=1), device)
+    if isinstance(refused, MemoryPlan) or "engine.maxModelLen: " not in refused.message:
+        return
+    length = int(refused.message.rsplit("engine.maxModelLen: ", 1)[1])
+    assert length % BLOCK == 0
+    assert isinstance(plan_memory(LLAMA_8B, Wish(max_model_len=length, max_concurrency=1), device), MemoryPlan)
+    longer = Wish(max_model_len=length + BLOCK, max_concurrency=1)
+    assert isinstance(plan_memory(LLAMA_8B, longer, device), DoesNotFit)
+
+
+def test_a_length_under_2048_is_suggested_where_no_more_fits() -> None:
+    tight = Device("GPU", 1, 18 * GIB)
+    refused = plan_memory(LLAMA_8B, Wish(max_model_len=4096, max_concurrency=1), tight)
+    assert isinstance(refused, DoesNotFit)
+    suggested = int(refused.message.rsplit("engine.maxModelLen: ", 1)[1])
+    assert 256 <= suggested < 2048
 
 
 @given(room=st.integers(0, 64 * GIB), most=st.integers(1, 200_000))

@@ -58,6 +58,9 @@ is not known."""
 SHORTEST_CONTEXT = 2048
 """A chosen context is not cut below this: a service with less is of little use, and the user should decide."""
 
+SHORTEST_ADVICE = 256
+"""A shorter context is not suggested either: more memory is, then."""
+
 GPU_CONCURRENCY, CPU_CONCURRENCY = 256, 16
 
 STORED_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "float8_e4m3fn": 1}
@@ -272,10 +275,22 @@ def _smallest_change(facts: ModelFacts, wish: Wish, device: Device, needs: Memor
     for rows in (128, 64, 32, 16, 8, 4, 2, 1):
         if rows < needs.max_concurrency and _layout(facts, replace(wish, max_concurrency=rows), device).fits:
             return f"engine.maxConcurrency: {rows}"
-    for length in (65_536, 32_768, 16_384, 8192, 4096, 2048):
-        if length < needs.max_model_len and _layout(facts, replace(wish, max_model_len=length), device).fits:
-            return f"engine.maxModelLen: {length}"
+    length = _longest_that_fits(facts, wish, device, needs.max_model_len)
+    if length >= SHORTEST_ADVICE:
+        return f"engine.maxModelLen: {length}"
     return _more_memory(facts, wish, device, needs)
+
+
+def _longest_that_fits(facts: ModelFacts, wish: Wish, device: Device, below: int) -> int:
+    """The longest context, in multiples of `BLOCK`, that fits; 0 where none does."""
+    fits, too_long = 0, math.ceil(below / BLOCK)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if _layout(facts, replace(wish, max_model_len=middle * BLOCK), device).fits:
+            fits = middle
+        else:
+            too_long = middle
+    return fits * BLOCK
 
 
 def _more_memory(facts: ModelFacts, wish: Wish, device: Device, needs: MemoryPlan) -> str:
