@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -193,6 +194,14 @@ def lose_a_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
 
 
+def leave_no_tensors(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(safetensors({}))
+
+
+def list_no_files(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
+
+
 def leave_only_an_adapter(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text("{}")
@@ -205,6 +214,8 @@ def leave_only_an_adapter(folder: Path) -> None:
         (cut_weights, "ModelUnreadable", "where its header promises"),
         (drop_layers, "ModelUnreadable", "config.json has no num_hidden_layers"),
         (lose_a_shard, "ModelUnreadable", "are absent: model-00001-of-00002.safetensors"),
+        (leave_no_tensors, "ModelUnreadable", "holds no tensors"),
+        (list_no_files, "ModelUnreadable", "AttributeError"),
         (leave_only_an_adapter, "ModelUnreadable", "is a LoRA adapter"),
         (lambda f: (f / "config.json").unlink(), "ModelNotFound", "holds no config.json; it holds: model.safetensors"),
         (lambda f: (f / "config.json").write_text("{"), "ModelUnreadable", "config.json is not JSON"),
@@ -238,7 +249,7 @@ class FakeHub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.headers.get("Authorization") != "Bearer secret":
             self.send_error(401)
-        elif self.path.startswith("/api/models/o/m/revision/v1"):
+        elif self.path.startswith(("/api/models/o/m/revision/v1?", "/api/models/o/m/revision/refs%2Fpr%2F3?")):
             files = [self._listed(path) for path in self.folder.iterdir()]
             self._send(json.dumps({"sha": "c0ffee", "siblings": files}).encode())
         elif self.path.startswith("/o/m/resolve/c0ffee/"):
@@ -300,6 +311,30 @@ def test_other_weights_on_the_hub_are_another_model(
     weights = tmp_path / "m" / "model.safetensors"
     overwrite(weights, weights.stat().st_size - 1, b"\1")
     assert digest_of(inspect, "hf://o/m@v1") != before
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_revision_may_be_a_reference_with_slashes(inspect: Inspect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    code, result = inspect("hf://o/m@refs/pr/3")
+    assert (code, result["facts"]["revision"]) == (0, "c0ffee")
+
+
+def test_a_hub_that_breaks_off_is_worth_another_try(inspect: Inspect, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def answer_half() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+
+        thread = threading.Thread(target=answer_half)
+        thread.start()
+        code, result = inspect("hf://o/m")
+        thread.join()
+    assert (code, result["error"]["class"]) == (69, "HubUnreachable")
 
 
 @pytest.mark.usefixtures("hub")

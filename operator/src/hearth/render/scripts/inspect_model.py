@@ -17,10 +17,10 @@ import struct
 import sys
 import urllib.error
 import urllib.request
-from http.client import HTTPMessage
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if __package__:
     from hearth.render.scripts.model_layout import layout, text_part
@@ -112,7 +112,8 @@ class Hub:
         self.base = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         self.opener = urllib.request.build_opener(KeepTokenAtHome())
         self.repository, self.revision = repository, revision or "main"
-        listing = json.loads(self._get(f"{self.base}/api/models/{repository}/revision/{self.revision}?blobs=true"))
+        at = f"{self.base}/api/models/{repository}/revision/{quote(self.revision, safe='')}"
+        listing = json.loads(self._get(f"{at}?blobs=true"))
         self.files = {s["rfilename"]: s for s in listing.get("siblings", [])}
         self.commit: str | None = listing.get("sha")
         self.revision = self.commit or self.revision
@@ -127,7 +128,7 @@ class Hub:
 
     def read(self, name: str, limit: int, offset: int = 0) -> bytes:
         """At most `limit` bytes from `offset`."""
-        url = f"{self.base}/{self.repository}/resolve/{self.revision}/{name}"
+        url = f"{self.base}/{self.repository}/resolve/{quote(self.revision, safe='')}/{quote(name)}"
         return self._get(url, {"Range": f"bytes={offset}-{offset + limit - 1}"})[:limit]
 
     def identity(self, name: str, offsets: list[int] | None) -> str:  # noqa: ARG002 - the hub has read it all
@@ -145,7 +146,7 @@ class Hub:
                 return body
         except urllib.error.HTTPError as error:
             raise self._refused(error) from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise ModelError(
                 "HubUnreachable",
                 f"{self.label}: no answer from {self.base}: {getattr(error, 'reason', error)}",
@@ -238,6 +239,8 @@ def weights(source: Source, files: list[str]) -> tuple[int, int, str, dict[str, 
         blocks = None if whole <= READ_WHOLE else max(LOOSE_BLOCKS, MOST_BLOCKS * source.size(name) // whole)
         offsets = None if blocks is None else tensor_blocks(8 + len(raw), tensors, blocks)
         identities[name] = f"{hashlib.sha256(raw).hexdigest()} {source.identity(name, offsets)}"
+    if not by_type:
+        raise ModelError("ModelUnreadable", f"{source.label}: {files[0]} holds no tensors", "copy the model again")
     prevailing = max(by_type, key=lambda t: by_type[t])
     return parameters, size, DTYPES.get(prevailing, prevailing.lower()), identities
 
@@ -330,7 +333,7 @@ def main(arguments: list[str]) -> int:
     try:
         source: Source = Hub(uri) if uri.startswith("hf://") else Directory(Path(uri))
         report({"facts": facts(source)})
-    except (ModelError, OSError, KeyError, TypeError) as error:
+    except (ModelError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         if not isinstance(error, ModelError):
             error = ModelError("ModelUnreadable", f"{uri}: {type(error).__name__}: {error}")
         failure = {"class": error.kind, "message": error.message[:2000]}
