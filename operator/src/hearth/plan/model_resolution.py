@@ -115,7 +115,12 @@ def _read_again(found: ModelState, read: Sequence[ResolvedModel], asked: str) ->
     if found.model is not None:
         same = next((m for m in read if m.digest == found.model.digest), found.model)
         return replace(_ready(same.model_copy(update={"reread": asked})), actions=found.actions)
-    return found if found.stalled else replace(_ready(read[0]), actions=found.actions)
+    if found.stalled:
+        return found
+    told = _ready(read[0]).condition
+    if found.condition.reason != "Inspecting":
+        told = replace(told, message=f"{told.message}; asked to read it again: {found.condition.message}")
+    return ModelState(told, read[0], actions=found.actions)
 
 
 def _inspected(
@@ -140,6 +145,7 @@ def _inspected(
             overrides=spec.pod_overrides,
             asked=asked,
             claim=claim_of_one_node(world, uri),
+            accelerator=spec.accelerator,
             failing_seconds=_standing_for(world, now) if _failed_before(world) else 0,
         )
     except UnsupportedUriError as error:
@@ -165,19 +171,25 @@ def _unread(world: World, uri: str, job: str, now: datetime, actions: tuple[Acti
     """Why the inspection has not told anything (yet)."""
     pods = job_state.pods_of(world, job)
     found = trouble(pods)
-    if found is not None and found.reason != "Unschedulable":
+    if found is not None and found.reason == "Unschedulable":
+        message = f"the model cannot be read yet: {found.message}"
+        return _failed_before_or(world, _waiting(found.reason, message, f"a node for Job {job}", actions))
+    if found is not None:
         return _stuck(found.reason, f"the model cannot be read: {found.message}", actions=actions)
     engines = world.pods_labelled(COMPONENT, "engine")
     late = waiting_for_volume(pods, engines, mounted_claim(world, uri), now)
     if late is not None and late.lasting:
         return _stuck(late.reason, f"the model cannot be read: {late.message}", actions=actions)
-    before = _failed_before(world)
-    if before is not None:
-        # While a failed inspection is repeated, its failure stays on show: the condition must not flap.
-        return replace(before, actions=actions)
     if late is not None:
-        return _waiting(late.reason, f"the model cannot be read yet: {late.message}", f"Job {job}", actions)
-    return _waiting("Inspecting", f"reading {uri}", f"Job {job}", actions)
+        message = f"the model cannot be read yet: {late.message}"
+        return _failed_before_or(world, _waiting(late.reason, message, f"Job {job}", actions))
+    return _failed_before_or(world, _waiting("Inspecting", f"reading {uri}", f"Job {job}", actions))
+
+
+def _failed_before_or(world: World, state: ModelState) -> ModelState:
+    """While a failed inspection is repeated, its failure stays on show: the condition must not flap."""
+    before = _failed_before(world)
+    return state if before is None else replace(before, actions=state.actions)
 
 
 def _from_facts(uri: str, facts: Json, known: dict[str, str], fine_tune_job: str | None) -> ModelState:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hearth.api.base import GROUP, Json
-from hearth.api.shapes import PodOverrides, Scheduling
+from hearth.api.shapes import Accelerator, PodOverrides, Scheduling
+from hearth.render.gpu import beside_gpus
 from hearth.render.labels import owner_labels, pod_labels
 from hearth.render.names import child_name, digest8
 from hearth.render.one_node import beside_other_readers
@@ -52,6 +53,7 @@ def inspection_job(
     overrides: PodOverrides | None = None,
     asked: str = "",
     claim: str | None = None,
+    accelerator: Accelerator | None = None,
     failing_seconds: float = 0,
 ) -> Json:
     """A Job that mounts the model read-only and writes its facts to the pod's termination message.
@@ -59,7 +61,8 @@ def inspection_job(
     A missing or unreadable model (exit 66) fails it at once; an unreachable hub (exit 69) is tried again. What has
     failed for `failing_seconds` is left alone for as long again, so that the tries grow rare. The name has the pod's
     digest: another URI, another Secret for it, or another value of the annotation (`asked`) is another Job, because the
-    template of a Job cannot be changed. `claim`: the model's claim where one node at a time can mount it.
+    template of a Job cannot be changed. `claim`: the model's claim where one node at a time can mount it. That may
+    be a node which is kept for pods with GPUs (`accelerator`: those of the engine).
     """
     source = mount(uri, "model", MODEL_PATH)
     template = restricted_pod(
@@ -69,7 +72,9 @@ def inspection_job(
         volumes=[*source.volumes, scripts_volume(config_map)],
         restart_policy="Never",
     )
-    template = let_in(beside_other_readers(template, claim), scheduling, overrides)
+    if claim is not None:
+        template = beside_gpus(beside_other_readers(template, claim), accelerator or Accelerator())
+    template = let_in(template, scheduling, overrides)
     missing: Json = {"action": "FailJob", "onExitCodes": {"containerName": "inspect", "operator": "In", "values": [66]}}
     disrupted: Json = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     return {

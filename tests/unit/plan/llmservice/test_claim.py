@@ -47,6 +47,27 @@ def test_pods_that_read_a_volume_of_one_node_keep_to_the_node_that_has_it(on_cla
     assert affinity(on_claim.children[("Deployment", "court-gateway")]) is None
 
 
+def test_a_second_look_may_go_to_the_gpu_node_that_has_the_volume_and_says_what_it_waits_for(on_claim: Any) -> None:
+    on_claim.serve()
+    on_claim.owner["metadata"]["annotations"] = {"hearth.dev/reread": "1"}
+    on_claim.reconcile()
+    ((name, inspection),) = [(name, obj) for (kind, name), obj in on_claim.children.items() if kind == "Job"]
+    tolerated = inspection["spec"]["template"]["spec"]["tolerations"]
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in tolerated
+    labels = {"batch.kubernetes.io/job-name": name, "hearth.dev/component": "inspect"}
+    refused = {
+        "type": "PodScheduled",
+        "status": "False",
+        "message": "0/1 nodes are available: 1 node(s) were cordoned.",
+    }
+    on_claim.pods.append({"metadata": {"name": name, "labels": labels}, "status": {"conditions": [refused]}})
+    on_claim.reconcile()
+    told = on_claim.condition("ModelReady")
+    assert told["status"] == "True"
+    assert "asked to read it again: the model cannot be read yet: 0/1 nodes are available" in told["message"]
+    assert on_claim.condition("Ready")["reason"] == "Serving"
+
+
 def test_an_artifact_on_the_volume_of_its_job_is_read_on_one_node(tuned: Any, job: Any) -> None:
     tuned.others[("FineTuneJob", "extractor")] = job()
     tuned.others[("PersistentVolumeClaim", "extractor-artifacts")] = claim("extractor-artifacts", "ReadWriteOnce")

@@ -110,6 +110,19 @@ def test_a_claim_that_does_not_exist_is_named(generate: Any) -> None:
     assert "PersistentVolumeClaim weights does not exist: create it" in generate.condition("Ready")["message"]
 
 
+def test_an_inspection_that_finds_no_node_says_so_and_is_waited_for(generate: Any) -> None:
+    generate.reconcile()
+    (name,) = jobs(generate)
+    labels = {"batch.kubernetes.io/job-name": name, "hearth.dev/component": "inspect"}
+    refused = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: 1 Too many pods."}
+    generate.pods.append({"metadata": {"name": name, "labels": labels}, "status": {"conditions": [refused]}})
+    generate.pass_time(60)
+    generate.reconcile()
+    told = generate.condition("ModelReady")
+    assert (told["reason"], generate.condition("Stalled")["status"]) == ("Unschedulable", "False")
+    assert "the model cannot be read yet: 0/1 nodes are available: 1 Too many pods." in told["message"]
+
+
 def test_a_new_model_rolls_out_once_it_is_known(generate: Any) -> None:
     generate.serve()
     generate.edit(model={"uri": "oci://models/other"})
