@@ -86,11 +86,11 @@ class Stage:
         patch = json.dumps({"status": status})
         self.kubectl("patch", "llmservice", name, "--subresource=status", "--type=merge", "-p", patch)
 
-    def end_build(self, name: str, told: dict[str, Any], code: int = 0) -> None:
+    def end_build(self, name: str, told: dict[str, Any], code: int = 0, **how: str) -> None:
         """The indexer's pod leaves its message and ends."""
-        self.end_pod(name, "index", told, code)
+        self.end_pod(name, "index", told, code, **how)
 
-    def end_pod(self, name: str, component: str, told: dict[str, Any], code: int = 0) -> None:
+    def end_pod(self, name: str, component: str, told: dict[str, Any], code: int = 0, **how: str) -> None:
         """The pod of a Job leaves its message and ends."""
         found: list[str] = []
 
@@ -100,7 +100,7 @@ class Stage:
             return bool(found)
 
         eventually(runs, f"the {component} pod of {name}")
-        self.cluster.end_pod(NAMESPACE, found[0], exit_code=code, message=json.dumps(told))
+        self.cluster.end_pod(NAMESPACE, found[0], exit_code=code, message=json.dumps(told), **how)
 
     def serve(self, name: str, index: str) -> None:
         """A service that answers from an index; its model has been read."""
@@ -271,3 +271,20 @@ def test_more_than_the_engine_can_do_is_stalled_and_taking_it_back_heals(stage: 
 
     stage.kubectl("patch", "vectorindex", "words", "--type=json", "-p", '[{"op": "remove", "path": "/spec/sparse"}]')
     stage.await_condition("words", "Ready", "True", "Indexed")
+
+
+def test_a_build_that_runs_out_of_memory_is_not_tried_in_vain(stage: Stage) -> None:
+    stage.index("large")
+    stage.end_build("large", {}, code=137, reason="OOMKilled")
+    message = stage.await_condition("large", "Stalled", "True", "OOMKilled")
+    assert "more memory than its limit of 3Gi; raise indexer.resources.limits.memory" in message
+    stage.await_event("large", "OOMKilled")
+    job = ("jobs", "-l", "hearth.dev/name=large")
+    eventually(lambda: "Failed" in str(stage.get(*job)["items"][0]["status"].get("conditions")), "the Job has ended")
+    assert len(stage.get("pods", "-l", "hearth.dev/name=large,hearth.dev/component=index")["items"]) == 1
+
+    stage.index("large", indexer={"resources": {"limits": {"memory": "8Gi"}}})
+    stage.end_build("large", result("index_trouble_large_0"))
+    stage.await_condition("large", "Ready", "True", "Indexed")
+    (pod,) = stage.get("pods", "-l", "hearth.dev/name=large,hearth.dev/component=index")["items"]
+    assert pod["spec"]["containers"][0]["resources"]["limits"] == {"memory": "8Gi"}

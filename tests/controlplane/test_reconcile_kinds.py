@@ -109,7 +109,7 @@ class Stage:
             "patch", "pod", pod, "-n", self.namespace, "--subresource=status", "--type=merge", "-p", patch
         )
 
-    def provide_volume(self, claim: str) -> None:
+    def provide_volume(self, claim: str, storage_class: str | None = None) -> None:
         """A volume for one claim; without a CSI driver nobody else makes one."""
         spec = {
             "capacity": {"storage": "100Gi"},
@@ -117,6 +117,7 @@ class Stage:
             "hostPath": {"path": "/unused"},
             "claimRef": {"namespace": self.namespace, "name": claim},
         }
+        spec |= {"storageClassName": storage_class} if storage_class else {}
         meta = {"name": f"{self.namespace}-{claim}"}
         self.cluster.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": spec})
 
@@ -297,3 +298,53 @@ def test_an_index_is_built_served_and_asked(stage: Stage) -> None:
     assert owner["status"]["builds"]["alias"] == "handbook"
     stage.await_condition("llmservice", "assistant", "Ready")
     stage.is_silent()
+
+
+def test_a_volume_grows_and_keeps_its_data_where_it_goes_with_the_index(stage: Stage) -> None:
+    stage.start()
+    expands = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "expands"}}
+    stage.cluster.apply({**expands, "provisioner": "csi.example", "allowVolumeExpansion": True})
+    name = "data-handbook-milvus-0"
+    stage.provide_volume(name, "expands")
+    stage.apply(handbook("2Gi"))
+    pod = stage.get("pod", stage.running_pod("milvus"))["metadata"]["uid"]
+
+    def owners() -> list[str]:
+        references = stage.get("pvc", name)["metadata"].get("ownerReferences", [])
+        return [r["uid"] for r in references if r["kind"] == "StatefulSet"]
+
+    engine = stage.get("statefulset", "handbook-milvus")["metadata"]["uid"]
+    eventually(lambda: owners() == [engine], "the volume goes with the engine")
+    claim = stage.get("pvc", name)["metadata"]["uid"]
+
+    stage.apply(handbook("4Gi"))
+    made: list[dict] = []
+
+    def made_again() -> bool:
+        made[:] = [s for s in stage.get("statefulsets")["items"] if s["metadata"]["uid"] != engine]
+        return bool(made)
+
+    eventually(made_again, "the engine is made again")
+    template = made[0]["spec"]["volumeClaimTemplates"][0]["spec"]
+    assert template["resources"]["requests"]["storage"] == "4Gi"
+    eventually(lambda: owners() == [made[0]["metadata"]["uid"]], "the volume goes with the new one")
+    stage.settle()
+    after = stage.get("pvc", name)
+    assert after["metadata"]["uid"] == claim
+    assert "deletionTimestamp" not in after["metadata"]
+    assert after["spec"]["resources"]["requests"]["storage"] == "4Gi"
+    assert stage.get("pod", "handbook-milvus-0")["metadata"]["uid"] == pod, "the engine ran on"
+
+    stage.cluster.kubectl("delete", "-n", stage.namespace, "vectorindex", "handbook", "--timeout=30s")
+    eventually(lambda: stage.get("pvc")["items"] == [], "the volume goes with the index")
+
+
+def handbook(size: str) -> dict:
+    return resource(
+        "VectorIndex",
+        "handbook",
+        milvus={"topology": "Standalone", "storage": {"size": size, "storageClassName": "expands"}},
+        sources=[{"name": "handbook", "uri": "configMap://handbook"}],
+        embeddings=[{"name": "text", "serviceRef": {"name": "embedder"}}],
+        deletionPolicy="Delete",
+    )
