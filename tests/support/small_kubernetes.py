@@ -106,7 +106,7 @@ class SmallKubernetes:
             return
         template = live["spec"]["template"]
         labels = template["metadata"]["labels"] | {"batch.kubernetes.io/job-name": key.name}
-        self._make(pod, live, labels, {"spec": {"nodeName": "n"}, "status": _running(template)})
+        self._make(pod, live, labels, {"spec": {**template["spec"], "nodeName": "n"}, "status": _running(template)})
 
     def _claim(self, key: ObjectKey) -> None:
         asked = self.api.live(key)["spec"]["resources"]["requests"]
@@ -117,7 +117,7 @@ class SmallKubernetes:
         for number in range(10):
             pod = ObjectKey("Pod", meta["namespace"], f"{meta['name']}{separator}{number}")
             if number < wanted and pod not in self.api.objects:
-                made = {"spec": {"nodeName": "n"}, "status": _running(template)}
+                made = {"spec": {**template["spec"], "nodeName": "n"}, "status": _running(template)}
                 self._make(pod, owner, template["metadata"]["labels"], made)
             elif number >= wanted and pod in self.api.objects:
                 self.api.remove(pod)
