@@ -20,6 +20,7 @@ from hearth_trainer.config import Config
 from hearth_trainer.errors import BadConfigError, InterruptedRunError
 from hearth_trainer.fit import Fitted, build_trainer, fit
 from hearth_trainer.prepare import load_dataset
+from hearth_trainer.row_order import OrderedTrainer, RowOrder
 from hearth_trainer.stopping import StopRequest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig
@@ -236,9 +237,45 @@ def test_an_adapter_on_the_output_layer_is_refused(job: Job) -> None:
 def test_training_on_cpu_makes_the_steps_of_trl(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     own, theirs = job.config("own"), job.config("theirs")
     run(own)
-    monkeypatch.setattr(fitting, "CpuTrainer", SFTTrainer)
+    monkeypatch.setattr(fitting, "CpuTrainer", OrderedTrainer)
     run(theirs)
     assert losses(own) == pytest.approx(losses(theirs), rel=1e-3)
+
+
+def test_a_step_has_the_rows_of_the_shuffle_and_the_passes_of_it_rows_of_like_length() -> None:
+    lengths = [10 * (n * 7 % 11) for n in range(22)]
+    order = RowOrder(lengths, rows_per_step=8, seed=3)
+    first = list(order)
+    order.set_epoch(1)
+    second = list(order)
+    assert sorted(first) == sorted(second) == list(range(22))
+    assert first == list(RowOrder(lengths, rows_per_step=8, seed=3))
+    assert {*first[:8]} != {*second[:8]}, "every epoch has other steps"
+    assert {*first[:8]} != {*sorted(range(22), key=lambda n: -lengths[n])[:8]}, "rows of any length share a step"
+    for begin in (0, 8, 16):
+        step = [lengths[row] for row in first[begin : begin + 8]]
+        assert step == sorted(step, reverse=True)
+
+
+def test_training_takes_the_rows_in_that_order(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"question {n} {'and on ' * (n * 5 % 7)}" for n in range(16)]
+    rows = [{"prompt": text, "completion": f"answer {n}"} for n, text in enumerate(texts)]
+    path = job.folder / "uneven.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    config = job.config("run", dataset={"train": {"path": str(path), "source": "configMap://rows/uneven.jsonl"}})
+    widths: list[int] = []
+    compute = OrderedTrainer.compute_loss
+
+    def watched(self: Any, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
+        widths.append(inputs["input_ids"].shape[1])
+        return compute(self, model, inputs, *args, **more)
+
+    monkeypatch.setattr(fitting, "CpuTrainer", OrderedTrainer)
+    monkeypatch.setattr(OrderedTrainer, "compute_loss", watched)
+    run(config)
+    pairs = list(zip(widths[::2], widths[1::2], strict=True))
+    assert all(first >= second for first, second in pairs), "the longer half of each step comes first"
+    assert any(first > second for first, second in pairs)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(job: Job) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trl import SFTTrainer
-
 from hearth_trainer.output_loss import output_layer, output_loss
+from hearth_trainer.row_order import OrderedTrainer
 
 
 def completion_loss(model: Any, inputs: dict[str, Any], items: Any) -> Any:
@@ -25,8 +24,8 @@ def completion_loss(model: Any, inputs: dict[str, Any], items: Any) -> Any:
     return total / (wanted.sum() if items is None else items)
 
 
-class CpuTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer, but for the loss."""
+class CpuTrainer(OrderedTrainer):
+    """OrderedTrainer, but for the loss."""
 
     tokens_seen = 0
 

@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset as HubDataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from hearth_trainer import checkpoints
 from hearth_trainer.callbacks import Watch
@@ -23,6 +23,7 @@ from hearth_trainer.cpu_trainer import CpuTrainer
 from hearth_trainer.errors import BadConfigError, ModelError
 from hearth_trainer.processor import has_bfloat16
 from hearth_trainer.progress import Reporter
+from hearth_trainer.row_order import OrderedTrainer
 from hearth_trainer.rows import Row
 from hearth_trainer.stopping import StopRequest
 
@@ -142,13 +143,13 @@ def lora_config(adapter: AdapterConfig) -> LoraConfig:
     )
 
 
-def build_trainer(config: Config, folder: Path, rows: Iterable[Row], watch: Watch) -> SFTTrainer:
+def build_trainer(config: Config, folder: Path, rows: Iterable[Row], watch: Watch) -> OrderedTrainer:
     """The trainer, ready to start.
 
     Raises BadConfigError where the adapter does not fit the model.
     """
     tokenizer = load_tokenizer(folder)
-    trainer = CpuTrainer if config.training.device == "CPU" else SFTTrainer
+    trainer = CpuTrainer if config.training.device == "CPU" else OrderedTrainer
     try:
         return trainer(
             model=load_model(folder, DTYPES[config.training.precision]),
