@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from hearth_trainer import drafts, greedy
+from hearth_trainer.drafts import Draft, can_draft, drafted
 from hearth_trainer.fit import load_model, load_tokenizer
-from hearth_trainer.measure import BATCH, MOST_TOKENS, answers, batches, longest_answer, loss, measure
+from hearth_trainer.measure import BATCH, MOST_TOKENS, answers, batches, draft_of, longest_answer, measure
+from hearth_trainer.metrics import is_settled
 from hearth_trainer.rows import Message, Row
 from hearth_trainer.stopping import StopRequest
 from hearth_trainer.tokens import RowTokenizer, load_row_tokenizer
@@ -24,8 +27,16 @@ class Subject:
         self.tokenizer = load_tokenizer(folder)
         self.texts: RowTokenizer = load_row_tokenizer(folder)
 
-    def loss(self, *rows: Row) -> float:
-        return loss(self.model, self.tokenizer, self.texts, rows, StopRequest())
+    def figures(self, rows: Sequence[Row], *metrics: Any) -> dict[str, float]:
+        return measure(self.model, self.tokenizer, self.texts, rows, metrics, StopRequest())
+
+    def greedy(self, row: Row, limit: int) -> list[int]:
+        """The tokens of the answer to one row alone, as transformers writes it from the prompt."""
+        ids = self.tokenizer(self.texts.texts(row)[0], return_tensors="pt", add_special_tokens=False)
+        with torch.no_grad():
+            whole = self.model.generate(**ids, max_new_tokens=limit, do_sample=False)[0].tolist()
+        answer: list[int] = whole[len(ids["input_ids"][0]) :]
+        return answer
 
     def loss_by_hand(self, rows: Sequence[Row]) -> float:
         """One row at a time, without padding: what is learnt is predicted from what stands before it."""
@@ -63,8 +74,11 @@ def pair(prompt: str, target: str) -> Row:
     ],
     ids=["text", "pairs", "both"],
 )
-def test_the_loss_of_a_row_does_not_depend_on_what_it_is_padded_with(subject: Subject, rows: tuple[Row, ...]) -> None:
-    assert subject.loss(*rows) == pytest.approx(subject.loss_by_hand(rows), rel=1e-4)
+@pytest.mark.parametrize("beside", [(), ("ExactMatch",)], ids=["alone", "with answers"])
+def test_the_loss_of_a_row_does_not_depend_on_what_it_is_padded_with(
+    subject: Subject, rows: tuple[Row, ...], beside: tuple[str, ...]
+) -> None:
+    assert subject.figures(rows, "Loss", *beside)["Loss"] == pytest.approx(subject.loss_by_hand(rows), rel=1e-4)
 
 
 class Scripted:
@@ -112,11 +126,70 @@ def test_answers_do_not_depend_on_the_rows_beside_them(subject: Subject) -> None
     for batch in batches(rows, BATCH, subject.texts):
         limit = longest_answer(max(subject.texts.length(rows[i]).target for i in batch))
         for i in batch:
-            ids = subject.tokenizer(subject.texts.texts(rows[i])[0], return_tensors="pt", add_special_tokens=False)
-            with torch.no_grad():
-                alone = subject.model.generate(**ids, max_new_tokens=limit, do_sample=False)[0]
-            said = subject.tokenizer.decode(alone[len(ids["input_ids"][0]) :], skip_special_tokens=True)
-            assert together[i] == said
+            alone = subject.tokenizer.decode(subject.greedy(rows[i], limit), skip_special_tokens=True)
+            assert alone.startswith(together[i])
+            assert together[i] == alone or is_settled(rows[i].target, together[i])
+
+
+@pytest.fixture
+def to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are written to their end, whatever they could score."""
+    for module in (drafts, greedy):
+        monkeypatch.setattr(module, "is_settled", lambda _target, _begun: False)
+
+
+LIMIT = 40
+
+
+def drafts_like(subject: Subject) -> tuple[list[Row], list[Draft]]:
+    """Rows, and targets for them that are the model's own answer for so many tokens, and then another or none."""
+    rows, found = [], []
+    for n, agreed in enumerate((0, 1, 5, 9, 17, LIMIT - 24)):
+        rows.append(pair(f"{'question ' * (n + 1)}{n}", "name"))
+        draft, own = draft_of(subject.texts, rows[-1]), subject.greedy(rows[-1], LIMIT)
+        assert draft is not None
+        other = [(own[agreed] + 7) % 256 + 100, 111, 112] if n < 5 else []
+        found.append(Draft(draft.prompt, own[:agreed] + other, "name"))
+    return rows, found
+
+
+@pytest.mark.usefixtures("to_the_end")
+def test_a_draft_is_the_answer_as_far_as_the_model_says_the_same(subject: Subject) -> None:
+    rows, found = drafts_like(subject)
+    texts, _ = drafted(subject.model, subject.tokenizer, found, LIMIT)
+    assert texts == subject.tokenizer.batch_decode([subject.greedy(row, LIMIT) for row in rows])
+
+
+@pytest.mark.usefixtures("to_the_end")
+def test_an_answer_ends_where_the_model_ends_it(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, found = drafts_like(subject)
+    end = found[3].target[6]  # within what this target has in common with the answer
+    monkeypatch.setattr(subject.model.generation_config, "eos_token_id", end)
+    own = [subject.greedy(row, LIMIT) for row in rows]
+    assert own[3][-1] == end
+    assert len(own[3]) < 9
+    texts, _ = drafted(subject.model, subject.tokenizer, found, LIMIT)
+    assert texts == subject.tokenizer.batch_decode(own)
+
+
+def test_nothing_is_drafted_where_greedy_answers_are_not_the_likeliest_tokens(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [pair(f"question {n}", "name " * n) for n in range(1, 6)]
+    wanted = subject.figures(rows, "ExactMatch", "Loss")
+    assert can_draft(subject.model)
+    monkeypatch.setattr(subject.model.generation_config, "repetition_penalty", 1.1)
+    assert not can_draft(subject.model)
+    assert subject.figures(rows, "ExactMatch", "Loss")["Loss"] == pytest.approx(wanted["Loss"], rel=1e-4)
+
+
+def test_nothing_is_drafted_where_a_layer_keeps_only_a_window(subject: Subject) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    shape = {"num_hidden_layers": 1, "hidden_size": 8, "intermediate_size": 8, "vocab_size": 300, "head_dim": 4}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    assert not can_draft(MistralForCausalLM(MistralConfig(**shape, **heads, sliding_window=16)))
+    assert can_draft(MistralForCausalLM(MistralConfig(**shape, **heads, sliding_window=None)))
 
 
 def test_batches_are_bounded_and_hold_targets_of_about_the_same_length(subject: Subject) -> None:
@@ -125,7 +198,7 @@ def test_batches_are_bounded_and_hold_targets_of_about_the_same_length(subject: 
     assert sorted(i for batch in found for i in batch) == list(range(65))
     for batch in found:
         lengths = [subject.texts.length(rows[i]) for i in batch]
-        room = max(n.total - n.target + longest_answer(n.target) for n in lengths)
+        room = max(n.total + longest_answer(n.target) for n in lengths)
         assert len(batch) <= BATCH
         assert len(batch) == 1 or len(batch) * room <= MOST_TOKENS
         assert max(n.target for n in lengths) <= longest_answer(min(n.target for n in lengths))

@@ -148,7 +148,7 @@ def test_the_largest_batch_that_fits_is_chosen() -> None:
     ("available", "change"),
     [
         (7 * GIB, "set training.microBatchSize: "),
-        (int(2.6 * GIB), "set training.microBatchSize: 1 and training.gradientCheckpointing: true"),
+        (int(2.8 * GIB), "set training.microBatchSize: 1 and training.gradientCheckpointing: true"),
         (GIB, "give the pod "),
     ],
 )

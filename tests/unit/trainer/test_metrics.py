@@ -5,7 +5,7 @@ import json
 import pytest
 from hearth_trainer.config import GateConfig
 from hearth_trainer.gate import judge
-from hearth_trainer.metrics import field_f1, score
+from hearth_trainer.metrics import field_f1, is_settled, score
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,3 +70,36 @@ def test_being_equal_is_not_beating() -> None:
         False,
         "ExactMatch 0.5000 is no better than base's 0.5000",
     )
+
+
+OBJECT = '{"court": "Harbour", "won": true}'
+
+
+@pytest.mark.parametrize(
+    ("target", "begun"),
+    [
+        (OBJECT, ""),
+        (OBJECT, " \n"),
+        (OBJECT, '\n{"court"'),
+        (OBJECT, '{ "court": "Sea"'),
+        ("12 days [1]", "12 da"),
+        ("12 days [1]", "12 days [1] \n"),
+        ("Zürich", "Z\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_an_answer_that_can_still_score_is_not_settled(target: str, begun: str) -> None:
+    assert not is_settled(target, begun)
+
+
+@pytest.mark.parametrize(
+    ("target", "begun"),
+    [(OBJECT, "The court"), (OBJECT, "```json\n{"), ("12 days [1]", "13"), ("12 days [1]", "{"), ("12", "12 days")],
+)
+def test_an_answer_that_scores_nothing_however_it_goes_on_is_settled(target: str, begun: str) -> None:
+    assert is_settled(target, begun)
+
+
+@given(target=st.text() | st.just(OBJECT), answer=st.text() | st.just(OBJECT), length=st.integers(0, 40))
+def test_whatever_follows_a_settled_beginning_scores_nothing(target: str, answer: str, length: int) -> None:
+    if is_settled(target, answer[:length]):
+        assert not any(score([target], [answer]).values())

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from hearth_trainer.drafts import Draft, can_draft, drafted
+from hearth_trainer.greedy import write
 from hearth_trainer.metrics import score
 from hearth_trainer.output_loss import measured_loss, output_layer
 from hearth_trainer.rows import Row
@@ -17,7 +19,7 @@ BATCH = 32
 """Rows that are answered at once: a step for 32 rows of SmolLM2-135M takes one and a half times as long on CPU as one
 for 16."""
 LOSS_BATCH = 4
-MOST_TOKENS = 10240
+MOST_TOKENS = 12288
 """Tokens of one batch, padding and room for answers included: the memory plan counts on it."""
 
 
@@ -36,7 +38,7 @@ def batches(rows: Sequence[Row], size: int, texts: RowTokenizer) -> Iterator[lis
     A row whose target is longer than any answer to the first of its batch may be begins another.
     """
     lengths = [texts.length(row) for row in rows]
-    room = [n.total - n.target + longest_answer(n.target) for n in lengths]
+    room = [n.total + longest_answer(n.target) for n in lengths]
     batch: list[int] = []
     widest = 0
     for index in sorted(range(len(rows)), key=lambda i: (lengths[i].target, lengths[i].total)):
@@ -51,29 +53,23 @@ def batches(rows: Sequence[Row], size: int, texts: RowTokenizer) -> Iterator[lis
 
 
 def answers(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest) -> list[str]:
-    """Greedy answers to the prompts of the rows, in their order."""
+    """Greedy answers to the prompts of the rows, in their order, as far as they can score."""
     said = [""] * len(rows)
     for chosen in batches(rows, BATCH, texts):
         stop.check()
         encoded = _padded(tokenizer, [texts.texts(rows[i])[0] for i in chosen], model.device)
-        with torch.inference_mode():
-            output = model.generate(
-                **encoded,
-                max_new_tokens=longest_answer(max(texts.length(rows[i]).target for i in chosen)),
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        new = output[:, encoded["input_ids"].shape[1] :]
+        limit = longest_answer(max(texts.length(rows[i]).target for i in chosen))
+        targets, nothing = [rows[i].target for i in chosen], [()] * len(chosen)
+        new = write(model, tokenizer, encoded["input_ids"], encoded["attention_mask"], limit, targets, nothing)
         for i, text in zip(chosen, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = text
     return said
 
 
-def loss(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest) -> float:
-    """Mean cross-entropy of the targets' tokens, in nats per token."""
+def losses(
+    model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest
+) -> tuple[float, int]:
+    """Cross-entropy of the targets' tokens in nats, summed, and how many they are."""
     total, count = 0.0, 0
     for chosen in batches(rows, LOSS_BATCH, texts):
         stop.check()
@@ -87,12 +83,40 @@ def loss(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], s
                 before = hidden[at, width - 1 - length : width - 1]
                 total += measured_loss(output_layer(model), before, ids[at, width - length :])
         count += sum(targets)
-    return total / max(count, 1)
+    return total, count
+
+
+def draft_of(texts: RowTokenizer, row: Row) -> Draft | None:
+    """The row's prompt and target in tokens.
+
+    None where the prompt alone is split into other tokens than before the target: its answer begins elsewhere then.
+    """
+    prompt, whole = (texts.tokenizer.encode(t, add_special_tokens=False).ids for t in texts.texts(row))
+    if not prompt or len(prompt) == len(whole) or whole[: len(prompt)] != prompt:
+        return None
+    return Draft(prompt, whole[len(prompt) :], row.target)
 
 
 def _padded(tokenizer: Any, prompts: list[str], device: Any) -> Any:
     tokenizer.padding_side = "left"
     return tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(device)
+
+
+def _drafted(
+    model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], stop: StopRequest
+) -> tuple[dict[int, str], float, int]:
+    """Answers by the row's index, and the loss as `losses` gives it, of the rows that can be drafted."""
+    drafts = {i: d for i, row in enumerate(rows) if (d := draft_of(texts, row)) is not None} if can_draft(model) else {}
+    said: dict[int, str] = {}
+    known, total, count = list(drafts), 0.0, 0
+    for batch in batches([rows[i] for i in known], BATCH, texts):
+        stop.check()
+        chosen = [known[at] for at in batch]
+        limit = longest_answer(max(len(drafts[i].target) for i in chosen))
+        told, lost = drafted(model, tokenizer, [drafts[i] for i in chosen], limit)
+        said |= dict(zip(chosen, told, strict=True))
+        total, count = total + lost, count + sum(len(drafts[i].target) for i in chosen)
+    return said, total, count
 
 
 def measure(
@@ -106,10 +130,14 @@ def measure(
     """The wanted metrics of one model; rows of plain text have no prompt and are judged by their loss alone."""
     model.eval()
     figures: dict[str, float] = {}
-    asked = [r for r in rows if r.prompt]
-    if asked and set(metrics) - {"Loss"}:
-        said = answers(model, tokenizer, texts, asked, stop)
-        figures |= score([r.target for r in asked], said)
+    asked = [r for r in rows if r.prompt] if set(metrics) - {"Loss"} else []
+    said, total, count = _drafted(model, tokenizer, texts, asked, stop)
+    read = {id(asked[i]) for i in said}
+    others = [i for i in range(len(asked)) if i not in said]
+    said |= dict(zip(others, answers(model, tokenizer, texts, [asked[i] for i in others], stop), strict=True))
+    if asked:
+        figures = score([r.target for r in asked], [said[i] for i in range(len(asked))])
     if rows and "Loss" in metrics:
-        figures["Loss"] = loss(model, tokenizer, texts, rows, stop)
+        more = losses(model, tokenizer, texts, [r for r in rows if id(r) not in read], stop)
+        figures["Loss"] = (total + more[0]) / max(count + more[1], 1)
     return {name: value for name, value in figures.items() if name in metrics}

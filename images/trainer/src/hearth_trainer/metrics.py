@@ -35,6 +35,19 @@ def field_f1(target: dict[str, Any], answer: dict[str, Any] | None) -> float:
     return 2 * right / (len(wanted) + len(given)) if right else 0.0
 
 
+def is_settled(target: str, begun: str) -> bool:
+    """Whether an answer that begins like this scores nothing, however it goes on.
+
+    It is not the target then, and no JSON object where one is wanted.
+    """
+    said = begun.strip()
+    if not said or said.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a letter, so far
+        return False
+    if target.strip().startswith(said):
+        return False
+    return not said.startswith("{") or parsed_object(target) is None
+
+
 def score(targets: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
     """Every metric that comes from answers. The JSON metrics are absent where no target is a JSON object."""
     pairs = list(zip(targets, answers, strict=True))

@@ -28,7 +28,7 @@ PROCESS_BESIDE_GPU = 4 * GIB
 SPARE = {"CPU": 1.5, "GPU": 1.0}
 """What the memory limit of a CPU pod allows beyond the plan: going over it ends the pod, unlike slower training."""
 
-EVALUATION_ROWS, EVALUATION_TOKENS = 32, 10240
+EVALUATION_ROWS, EVALUATION_TOKENS = 32, 12288
 """Rows that are answered at once when the model is measured, and the tokens that they may have together, by
 images/trainer/src/hearth_trainer/measure.py."""
 
