@@ -13,8 +13,9 @@ from typing import Any
 from hearth_demo.endpoint import chat
 
 NOT_IN_DOCUMENTS = "not in the documents"
-AT_ONCE = 4
-"""Questions under way at a time: the engine decodes them in one batch, in little more time than one takes alone."""
+AT_ONCE = 16
+"""Questions under way at a time, as many as an engine on CPU takes (its maxConcurrency where none is set): it writes
+their answers in one batch, in little more time than one takes alone."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from hearth_demo.questions import Answer, Question, declined, score
 
 
 def progress_line(progress: Mapping[str, Any]) -> str:
-    """One line of training progress: step, loss, speed, time left."""
+    """One line of training progress: step, loss, speed, time left. Empty before the first step."""
+    if "step" not in progress:
+        return ""
     facts = [f"step {progress['step']}/{progress.get('totalSteps', '?')}"]
     for key, text in (("loss", "loss {}"), ("tokensPerSecond", "{} tokens/s"), ("eta", "{} left")):
         if key in progress:

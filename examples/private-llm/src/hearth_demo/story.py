@@ -49,14 +49,15 @@ def tell(steps: Steps, kubectl: Kubectl) -> None:
         steps.wait("endpoint", ready(kubectl, "llmservice", SERVICE), timeout_seconds=1200)
         show.index(steps.console, kubectl.get("vectorindex", "handbook"))
     with steps.step("The base model answers: handbook questions and one court record"):
+        # Meanwhile rows are checked, a volume is made and libraries are loaded: mostly waiting, on one core at most.
+        # Not earlier: on a small machine training and the engines' start would slow each other down.
+        kubectl.apply(RESOURCES / "40-fine-tune.yaml")
         if base is None:
             base = _interview(steps.console, kubectl, asked, record)
             kept.keep(kubectl, files, base)
         else:
             steps.console.print("      its answers were kept from an earlier run")
     with steps.step("The base model is fine-tuned and measured on rows it has not seen"):
-        # Not earlier: on a small machine training and the engines' start would slow each other down.
-        kubectl.apply(RESOURCES / "40-fine-tune.yaml")
         steps.wait("training", trained(kubectl), timeout_seconds=3600)
         show.evaluation(steps.console, kubectl.get("finetunejob", SERVICE))
     with steps.step("The endpoint rolls over to the tuned model, and answers again"):
@@ -66,8 +67,10 @@ def tell(steps: Steps, kubectl: Kubectl) -> None:
         show.comparison(steps.console, asked, base, tuned, record)
 
 
-def ready(kubectl: Kubectl, kind: str, name: str) -> Callable[[], tuple[bool, str]]:
-    """Looks whether the resource's present generation is Ready.
+def ready(
+    kubectl: Kubectl, kind: str, name: str, progress: Callable[[dict[str, Any]], str] = lambda _: ""
+) -> Callable[[], tuple[bool, str]]:
+    """Looks whether the resource's present generation is Ready. On the way there, `progress` of its status is the text.
 
     The returned function raises StepError once the resource has been stalled for a minute: a pod that fails and is
     started again counts as stalled for a moment.
@@ -87,23 +90,15 @@ def ready(kubectl: Kubectl, kind: str, name: str) -> Callable[[], tuple[bool, st
             _, why, text = condition(obj, "Stalled")
             raise StepError(f"{kind} {name} is stalled: {why}: {text}")
         status, reason, message = condition(obj, "Ready")
-        return status == "True", f"{reason} {message}".strip()
+        done = status == "True"
+        return done, (not done and progress(obj.get("status", {}))) or f"{reason} {message}".strip()
 
     return look
 
 
 def trained(kubectl: Kubectl) -> Callable[[], tuple[bool, str]]:
     """Looks whether the fine-tuning is done; its progress is the text."""
-    done = ready(kubectl, "finetunejob", SERVICE)
-
-    def look() -> tuple[bool, str]:
-        finished, text = done()
-        progress = kubectl.get("finetunejob", SERVICE).get("status", {}).get("progress", {})
-        if finished or "step" not in progress:
-            return finished, text
-        return False, show.progress_line(progress)
-
-    return look
+    return ready(kubectl, "finetunejob", SERVICE, lambda status: show.progress_line(status.get("progress", {})))
 
 
 def _upload(kubectl: Kubectl) -> None:
