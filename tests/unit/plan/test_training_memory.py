@@ -90,7 +90,7 @@ def test_the_end_of_a_run_fits_into_what_was_planned_for_training() -> None:
     # Base and adapter are merged a layer at a time: no copy in float32, which would be 25 GiB.
     shape = Shape(1, 512, 16, "BF16", gradient_checkpointing=True)
     plan = plan_training(LLAMA_7B, shape, "CPU")
-    assert ending_bytes(LLAMA_7B, shape, "CPU") + PROCESS_CPU < plan.planned < 20 * GIB
+    assert ending_bytes(LLAMA_7B, shape, "CPU") + PROCESS_CPU < plan.planned < 21 * GIB
 
 
 @pytest.mark.parametrize("device", ["CPU", "GPU"])
