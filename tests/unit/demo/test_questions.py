@@ -17,10 +17,9 @@ def said(text: str, abstained: bool = False, retrieved: tuple[str, ...] = ()) ->
         (KNOWN, said("12 days [1]"), True),
         (KNOWN, said("You get 12  Days."), True),
         (KNOWN, said("112 days"), False),
-        (KNOWN, said("not in the documents"), False),
         (KNOWN, said("12 days", abstained=True), False),
-        (UNKNOWN, said("Not in the documents."), True),
-        (UNKNOWN, said("", abstained=True), True),
+        (UNKNOWN, said("not in the documents", abstained=True), True),
+        (UNKNOWN, said("The cup is not in the documents, Arsenal [2] won it."), False),
         (UNKNOWN, said("Arsenal [2]"), False),
     ],
 )
@@ -29,6 +28,6 @@ def test_right_answers(question: Question, answer: Answer, counts: bool) -> None
 
 
 def test_the_score_counts_answers_refusals_and_retrieval_hits_apart() -> None:
-    answers = [said("12 days", retrieved=("a.md", "handbook/leave.md")), said("not in the documents")]
+    answers = [said("12 days", retrieved=("a.md", "handbook/leave.md")), said("not in the documents", abstained=True)]
     result = score([KNOWN, UNKNOWN], answers)
     assert (result.answered, result.answerable, result.declined, result.unanswerable, result.hits) == (1, 1, 1, 1, 1)

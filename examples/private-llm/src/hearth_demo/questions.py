@@ -12,7 +12,6 @@ from typing import Any
 
 from hearth_demo.endpoint import chat
 
-NOT_IN_DOCUMENTS = "not in the documents"
 AT_ONCE = 16
 """Questions under way at a time, as many as an engine on CPU takes (its maxConcurrency where none is set): it writes
 their answers in one batch, in little more time than one takes alone."""
@@ -33,6 +32,7 @@ class Answer:
 
     text: str
     abstained: bool
+    """Whether it said that the documents do not hold the answer."""
     citations: tuple[dict[str, Any], ...]
     retrieved: tuple[str, ...]
 
@@ -76,16 +76,11 @@ def words(text: str) -> str:
     return " ".join(re.findall(r"[a-z0-9]+", without_citations.lower()))
 
 
-def declined(answer: Answer) -> bool:
-    """Whether the endpoint said that the documents do not hold the answer."""
-    return answer.abstained or NOT_IN_DOCUMENTS in answer.text.lower()
-
-
 def right(question: Question, answer: Answer) -> bool:
     """An answerable question is right when the expected words appear; an unanswerable one when it is declined."""
     if question.document is None:
-        return declined(answer)
-    return not declined(answer) and f" {words(question.answer)} " in f" {words(answer.text)} "
+        return answer.abstained
+    return not answer.abstained and f" {words(question.answer)} " in f" {words(answer.text)} "
 
 
 def score(questions: Sequence[Question], answers: Sequence[Answer]) -> Score:

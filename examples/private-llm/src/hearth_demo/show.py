@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.table import Table
 
-from hearth_demo.questions import Answer, Question, declined, score
+from hearth_demo.questions import Answer, Question, score
 
 
 def progress_line(progress: Mapping[str, Any]) -> str:
@@ -43,11 +43,14 @@ def evaluation(console: Console, obj: Mapping[str, Any]) -> None:
     """Base and tuned model side by side, as the FineTuneJob measured them on held-out rows."""
     rows = obj["status"]["evaluation"]
     subjects = list(dict.fromkeys(row["subject"] for row in rows))
-    table = Table("metric", *subjects, title="Held-out court records")
+    table = Table("metric", *subjects, title="Held-out rows")
     for metric in dict.fromkeys(row["metric"] for row in rows):
         found = {row["subject"]: str(row["value"]) for row in rows if row["metric"] == metric}
         table.add_row(metric, *(found.get(subject, "-") for subject in subjects))
     console.print(table)
+    console.print(
+        "      the JSON metrics look at the court records, ExactMatch and Loss at questions with passages too"
+    )
 
 
 def comparison(
@@ -83,8 +86,8 @@ def _handbook_scores(
 
 def _two_answers(console: Console, asked: Sequence[Question], answers: Sequence[Answer]) -> None:
     pairs = list(zip(asked, answers, strict=True))
-    answered = next((p for p in pairs if p[0].document and p[1].citations and not declined(p[1])), None)
-    refused = next((p for p in pairs if p[0].document is None and declined(p[1])), None)
+    answered = next((p for p in pairs if p[0].document and p[1].citations and not p[1].abstained), None)
+    refused = next((p for p in pairs if p[0].document is None and p[1].abstained), None)
     if answered:
         console.print(Panel(_cited(answered[1]), title=answered[0].text))
     if refused:
