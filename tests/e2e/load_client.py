@@ -1,7 +1,8 @@
 """Runs in a pod: asks a service again and again until told to stop, and counts what did not come back whole.
 
 Usage: load_client.py URL MODEL WORKERS LEAST. Stops when /tmp/stop exists and at least LEAST requests were sent; prints
-one JSON line. Every second request is a stream. Each has a connection of its own, as from many clients.
+one JSON line. Every second request is a stream, and every two-hundredth asks for an answer of many seconds. Each has a
+connection of its own, as from many clients.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from typing import Any
 import httpx
 
 STOP = Path("/tmp/stop")
+LONG_EVERY, LONG_TOKENS, SHORT_TOKENS = 199, 200, 4
+"""An odd interval, so that streams and whole answers take turns in being long."""
 
 
 class Load:
@@ -23,13 +26,17 @@ class Load:
         self.url, self.model = url, model
         self.sent = 0
         self.answered = 0
+        self.long = 0
         self.lost: list[str] = []
         self.slowest = 0.0
 
     def body(self, number: int, *, stream: bool) -> dict[str, Any]:
-        question = f"Say the number {number}."
+        long = number % LONG_EVERY == 0
+        self.long += long
+        question = "Tell a long story." if long else f"Say the number {number}."
+        most = LONG_TOKENS if long else SHORT_TOKENS
         messages = [{"role": "user", "content": question}]
-        return {"model": self.model, "messages": messages, "max_tokens": 4, "temperature": 0, "stream": stream}
+        return {"model": self.model, "messages": messages, "max_tokens": most, "temperature": 0, "stream": stream}
 
     async def ask(self, client: httpx.AsyncClient) -> None:
         self.sent += 1
@@ -79,7 +86,7 @@ async def main(url: str, model: str, workers: int, least: int) -> None:
     await asyncio.gather(*(load.worker(least) for _ in range(workers)))
     seconds = time.monotonic() - begun
     result = {"sent": load.sent, "answered": load.answered, "lost": load.lost[:20], "seconds": round(seconds, 1)}
-    print(json.dumps(result | {"slowest": round(load.slowest, 2)}), flush=True)
+    print(json.dumps(result | {"slowest": round(load.slowest, 2), "long": load.long}), flush=True)
 
 
 if __name__ == "__main__":

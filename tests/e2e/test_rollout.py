@@ -1,6 +1,6 @@
-"""A service moves from a base model to a tuned one, with real engines, while thousands of requests come in.
+"""A service moves from a base model to one that was fine-tuned from it, while thousands of requests come in.
 
-The tuned model is what a FineTuneJob leaves behind: an artifact with a manifest on a claim, named by the job's status.
+Everything is real: the trainer's artifact, the engines, and in the end an index that the tuned model answers from.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ SERVICE = "assistant"
 REQUESTS = 2000
 WORKERS = 8
 
-WRITE_ARTIFACT = """
-import hashlib, json, pathlib, shutil
-made = pathlib.Path("/volume/artifacts/new")
-shutil.copytree("/model", made)
-tokenizer = json.loads((made / "tokenizer_config.json").read_text())
-(made / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"tuned": True}))
-files = [
-    {"path": p.name, "size": p.stat().st_size, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
-    for p in sorted(made.iterdir())
-]
-text = json.dumps(files, sort_keys=True, separators=(",", ":"))
-digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-(made / "manifest.json").write_text(json.dumps({"version": 1, "kind": "Merged", "digest": digest, "files": files}))
-made.rename(made.with_name("merged-" + digest[7:19]))
-print(digest)
+RECORDS = Path(__file__).resolve().parents[2] / "examples" / "court-records"
+DOCUMENTS = Path(__file__).resolve().parents[2] / "examples" / "handbook" / "documents"
+
+ASK = """
+import json, sys, urllib.request
+def post(**more):
+    body = {"messages": [{"role": "user", "content": sys.argv[2]}], "max_tokens": 24, **more}
+    request = urllib.request.Request(sys.argv[1], json.dumps(body).encode(), {"content-type": "application/json"})
+    return urllib.request.urlopen(request, timeout=120).read().decode()
+whole = json.loads(post())
+events = post(stream=True).split("\\n\\n")
+chunks = [json.loads(e[6:]) for e in events if e.startswith("data: {")]
+print(json.dumps({
+    "said": whole["choices"][0]["message"]["content"], "whole": whole["hearth"],
+    "streamed": "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]),
+    "stream": next(c["hearth"] for c in chunks if "hearth" in c), "done": "data: [DONE]" in events,
+}))
 """
 
 
@@ -70,11 +72,49 @@ class Bench:
         spec = {"model": model, "engine": engine, "rollout": {"drainDeadline": "90s"}, **more}
         self.apply("LLMService", SERVICE, spec, "hearth.dev/v1alpha1")
 
+    def tune(self) -> None:
+        """A few steps on a few court records."""
+        lines = {n: (RECORDS / f"{n}.jsonl").read_text(encoding="utf-8").splitlines() for n in ("train", "eval")}
+        data = {"train.jsonl": "\n".join(lines["train"][:12]), "eval.jsonl": "\n".join(lines["eval"][:2])}
+        self.config_map("records", data)
+        spec = {
+            "model": {"uri": self.base},
+            "dataset": {name: {"uri": f"configMap://records/{name}.jsonl"} for name in ("train", "eval")},
+            "training": {"maxSteps": 6, "globalBatchSize": 2, "microBatchSize": 1, "learningRate": "1e-3"},
+            "accelerator": {"count": 0},
+            "checkpoints": {"storage": {"size": "2Gi", "storageClassName": "hearth-block"}},
+            "evaluation": {"metrics": ["Loss"], "gate": {"metric": "Loss", "beats": ["base"]}},
+        }
+        self.apply("FineTuneJob", "tuner", spec, "hearth.dev/v1alpha1")
+
+    def index(self) -> None:
+        """A few pages of the handbook, in milvus-lite."""
+        pages = [DOCUMENTS / name for name in ("vacation.md", "warranty.html", "bicycles.md", "canteen.md")]
+        self.config_map("handbook", {page.name: page.read_text(encoding="utf-8") for page in pages})
+        model = {"uri": f"oci://{self.cluster.state.images['models/all-minilm-l6-v2']}"}
+        embedder = {"task": "Embed", "model": model, "accelerator": {"count": 0}}
+        self.apply("LLMService", "embedder", embedder, "hearth.dev/v1alpha1")
+        spec = {
+            "milvus": {"topology": "Lite", "storage": {"size": "1Gi", "storageClassName": "hearth-block"}},
+            "sources": [{"name": "handbook", "uri": "configMap://handbook"}],
+            "embeddings": [{"name": "text", "serviceRef": {"name": "embedder"}}],
+            "chunking": {"splitter": "Markdown", "size": 128, "overlap": 16},
+        }
+        self.apply("VectorIndex", "handbook", spec, "hearth.dev/v1alpha1")
+
+    def config_map(self, name: str, data: dict[str, str]) -> None:
+        placed = {"name": name, "namespace": NAMESPACE}
+        self.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": placed, "data": data})
+
     def conditions(self) -> dict[str, dict[str, Any]]:
         service = self.get("llmservice", SERVICE)
         current = service["metadata"]["generation"]
         conditions = service.get("status", {}).get("conditions", [])
         return {c["type"]: c for c in conditions if c["observedGeneration"] == current}
+
+    def indexed(self) -> bool:
+        conditions = self.get("vectorindex", "handbook").get("status", {}).get("conditions", [])
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
     def ready(self) -> bool:
         return self.conditions().get("Ready", {}).get("status") == "True"
@@ -88,20 +128,13 @@ class Bench:
     def engine_pods(self) -> list[dict[str, Any]]:
         return self.get("pods", "-l", f"hearth.dev/name={SERVICE},hearth.dev/component=engine")["items"]
 
-    def run(self, name: str, image: str, command: list[str], **volumes: dict[str, Any]) -> None:
+    def run(self, name: str, command: list[str]) -> None:
         """A pod under the restricted standard that runs once."""
+        image = self.cluster.state.images["gateway"]
         spec = {
             "restartPolicy": "Never",
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532},
-            "containers": [
-                {
-                    "name": "main",
-                    "image": image,
-                    "command": command,
-                    "volumeMounts": [{"name": n, "mountPath": f"/{n}"} for n in volumes],
-                }
-            ],
-            "volumes": [{"name": n, **source} for n, source in volumes.items()],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532},
+            "containers": [{"name": "main", "image": image, "command": command}],
         }
         self.apply("Pod", name, spec)
 
@@ -115,40 +148,20 @@ def bench(hearth: Helm) -> Iterator[Bench]:
     cluster = hearth.cluster
     made = Bench(cluster)
     with own_namespace(cluster, NAMESPACE):
-        # The engine starts while the artifact is written.
+        # All of it at once: nothing has to wait for anything else.
         made.serve({"uri": made.base})
+        made.tune()
+        made.index()
         yield made
 
 
 @pytest.fixture(scope="module")
 def artifact(bench: Bench) -> str:
-    """An artifact on a claim, and the FineTuneJob that points to it; the artifact's digest."""
-    images = bench.cluster.state.images
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    bench.apply("PersistentVolumeClaim", "tuner-artifacts", claim | {"storageClassName": "hearth-block"})
-    volumes = {
-        "model": {"image": {"reference": images["models/smollm2-135m-instruct"]}},
-        "volume": {"persistentVolumeClaim": {"claimName": "tuner-artifacts"}},
-    }
-    bench.run("writer", images["gateway"], ["python3", "-c", WRITE_ARTIFACT], **volumes)
-    digest = bench.finished("writer", 180)
-    spec = {
-        "model": {"uri": "oci://example/base"},
-        "dataset": {"train": {"uri": "configMap://rows/train.jsonl"}},
-    }
-    hands_off = {"annotations": {"hearth.dev/reconcile": "disabled"}}
-    bench.apply("FineTuneJob", "tuner", spec, "hearth.dev/v1alpha1", **hands_off)
-    uri = f"pvc://tuner-artifacts/artifacts/merged-{digest[7:19]}"
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    done = {"type": "Ready", "status": "True", "reason": "Succeeded", "message": "done", "lastTransitionTime": now}
-    status = {
-        "conditions": [done],
-        "gate": {"passed": True, "reason": "for this test"},
-        "artifacts": [{"kind": "Merged", "uri": uri, "digest": digest, "size": 269_000_000}],
-    }
-    patch = json.dumps({"status": status})
-    bench.kubectl("patch", "finetunejob", "tuner", "--subresource=status", "--type=merge", "-p", patch)
-    return digest
+    """The digest of the merged model that the FineTuneJob left behind."""
+    until(lambda: bench.get("finetunejob", "tuner").get("status", {}).get("completionTime"), "the tuned model", 900)
+    status = bench.get("finetunejob", "tuner")["status"]
+    assert status["gate"]["passed"] is True, status
+    return str(next(a["digest"] for a in status["artifacts"] if a["kind"] == "Merged"))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +179,7 @@ def test_a_ready_service_has_answered_through_its_gateway(bench: Bench, base: st
         "{'content-type': 'application/json'});"
         "print(json.load(u.urlopen(r, timeout=60))['choices'][0]['message']['role'])"
     )
-    bench.run("asker", bench.cluster.state.images["gateway"], ["python3", "-c", ask])
+    bench.run("asker", ["python3", "-c", ask])
     assert bench.finished("asker", 120) == "assistant"
     memory = bench.get("llmservice", SERVICE)["status"]["memory"]
     assert [item["name"] for item in memory["items"]] == ["weights", "kv-cache", "activations", "overhead"]
@@ -206,7 +219,7 @@ def test_rolling_to_the_tuned_model_under_load_loses_no_request(bench: Bench, ba
     script = (Path(__file__).parent / "load_client.py").read_text()
     url = f"http://{SERVICE}.{NAMESPACE}.svc:8000/v1/chat/completions"
     command = ["python3", "-c", script, url, SERVICE, str(WORKERS), str(REQUESTS)]
-    bench.run("load", bench.cluster.state.images["gateway"], command)
+    bench.run("load", command)
     bench.kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=60s")
     until(lambda: "started" in bench.kubectl("logs", "load"), "the load to begin", 60)
     old = {p["metadata"]["name"] for p in bench.engine_pods()}
@@ -220,11 +233,31 @@ def test_rolling_to_the_tuned_model_under_load_loses_no_request(bench: Bench, ba
     print(result)
     assert result["lost"] == []
     assert result["answered"] == result["sent"] >= REQUESTS
+    assert result["long"] >= 5, "answers of many seconds were under way as well"
     service = bench.get("llmservice", SERVICE)
     assert service["status"]["model"]["digest"] == artifact
     (pod,) = bench.engine_pods()
     assert pod["metadata"]["annotations"]["hearth.dev/model-digest"] == artifact
     assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
+
+
+def test_the_tuned_model_answers_from_an_index_whole_and_as_a_stream(bench: Bench, artifact: str) -> None:
+    until(bench.indexed, "the index", 600)
+    before = {p["metadata"]["name"] for p in bench.engine_pods()}
+    bench.serve({"fromFineTune": {"name": "tuner"}}, rag={"indexRef": {"name": "handbook"}, "topK": 2})
+    until(bench.ready, "the gateway with the index", 300)
+    assert {p["metadata"]["name"] for p in bench.engine_pods()} == before, "an index rolls the gateway alone"
+
+    url = f"http://{SERVICE}.{NAMESPACE}.svc:8000/v1/chat/completions"
+    bench.run("reader", ["python3", "-c", ASK, url, "How long is the warranty on sensors?"])
+    told = json.loads(bench.finished("reader", 180).splitlines()[-1])
+    print(told)
+    for about in (told["whole"], told["stream"]):
+        assert about["retrieval"]["mode"] == "Hybrid", "what Lite can do"
+        assert about["retrieval"]["passages"][0]["document"] == "configMap://handbook/warranty.html"
+    assert told["said"]
+    assert told["streamed"]
+    assert told["done"]
 
 
 def test_kubectl_scale_changes_the_engine(bench: Bench, artifact: str) -> None:
