@@ -141,10 +141,6 @@ def _environment(spec: LLMServiceSpec, choice: EngineChoice) -> list[Json]:
         values["HF_HUB_OFFLINE"] = "1"
     if choice.device == "CPU":
         values["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, choice.kv_cache_bytes // GIB))
-        # One process for scheduler and worker. As two, each imports torch and vLLM when the pod starts, and the
-        # scheduler takes a core while it waits for the worker: a spinning reader of shared memory. vLLM keeps them
-        # apart to bind the worker's threads to cores, which pods that share a node don't (below).
-        values["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         # Pods that share a node's cores must not all be bound to the same ones.
         values["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         # Threads that spin while they wait take the cores from the very threads they wait for. On a busy two-core node
