@@ -37,7 +37,7 @@ format: setup ## rewrite the sources in the project's style
 test-unit: setup ## unit and property tests (seconds)
 	$(RUN) pytest tests/unit tests/property
 
-test-controlplane: setup ## tests against a real kube-apiserver and scheduler (six minutes; the first time builds them)
+test-controlplane: setup ## tests against a real kube-apiserver and scheduler (six to nine minutes; the first time builds them)
 	$(RUN) pytest tests/controlplane
 
 test-fast: lint test-unit test-controlplane ## lint, unit, property and control-plane tests
@@ -59,7 +59,7 @@ $(TRAINING)/ready: uv.lock images/trainer/pyproject.toml images/local/torch/requ
 test-training: $(TRAINING)/ready ## the trainer's own libraries and a tiny model (half a minute; the first time installs torch)
 	PYTHONPATH=images/trainer/src:tests/training HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(TRAINING)/bin/python -m pytest tests/training
 
-test-engines: setup ## the indexer with real Milvus engines, without a cluster (three minutes)
+test-engines: setup ## the indexer with real Milvus engines, without a cluster (four minutes)
 	$(RUN) --group engines pytest tests/engines
 
 PREFLIGHT := preflight-native
