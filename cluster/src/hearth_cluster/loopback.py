@@ -6,14 +6,12 @@ the controllers and the scheduler need. Fake nodes give it somewhere to schedule
 
 from __future__ import annotations
 
-import os
-
 from hearth_cluster import binaries, bootstrap
 from hearth_cluster.addresses import ControlPlaneAddresses
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.controlplane import ControlPlane
 from hearth_cluster.ports import free_ports
-from hearth_cluster.processes import ProcessIdentity, Supervisor
+from hearth_cluster.processes import Supervisor
 from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState
 from hearth_cluster.tools import CONTROL_PLANE_TOOLS
@@ -29,8 +27,8 @@ def up(state: ClusterState, progress: Progress, *, owned: bool = False) -> Clust
     state.require_profile(PROFILE)
     programs = binaries.tools(CONTROL_PLANE_TOOLS, progress)
     addresses = state.addresses() or _choose_addresses()
-    owner = ProcessIdentity.of(os.getpid()) if owned else None
-    state.update(profile=PROFILE, addresses=vars(addresses), owner=None if owner is None else vars(owner))
+    state.own(owned=owned)
+    state.update(profile=PROFILE, addresses=vars(addresses))
     plane = ControlPlane(programs, state.folder, addresses)
     with progress.step("starting the control plane"):
         bootstrap.write_pki(state, plane)

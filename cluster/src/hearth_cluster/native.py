@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from hearth_cluster.node import Node
 from hearth_cluster.node_config import NodeFiles
 from hearth_cluster.paths import cache_dir, clusters_dir, source_dir
 from hearth_cluster.ports import listens
-from hearth_cluster.processes import Command, ProcessIdentity, Supervisor, run_checked
+from hearth_cluster.processes import Command, Supervisor, run_checked
 from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState, all_clusters
 from hearth_cluster.tools import CONTROL_PLANE_TOOLS
@@ -68,7 +67,6 @@ def up(state: ClusterState, progress: Progress, *, owned: bool = False) -> Clust
 
 def _settle(state: ClusterState, *, owned: bool) -> None:
     """Records what this cluster alone uses on the machine: a network and an image store."""
-    owner = ProcessIdentity.of(os.getpid()) if owned else None
     with _choosing():
         others = [other.settings() for other in all_clusters() if other.name != state.name]
         if "network" not in state.settings():
@@ -76,7 +74,7 @@ def _settle(state: ClusterState, *, owned: bool) -> None:
             network = subnets.choose(state.name, [*recorded, *subnets.routed()])
             store = image_store.choose(found.get("images", "") for found in others)
             state.update(profile=PROFILE, provider=PROVIDER, network=str(network), images=str(store))
-        state.update(owner=None if owner is None else vars(owner))
+        state.own(owned=owned)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -102,6 +103,11 @@ class ClusterState:
         """The process for whose lifetime the cluster was made, if it was made for one."""
         found = self.settings().get("owner")
         return None if found is None else ProcessIdentity(**found)
+
+    def own(self, *, owned: bool) -> None:
+        """Ties the cluster to the calling process, or to none; a process that it is tied to and that lives keeps it."""
+        owner = ProcessIdentity.of(os.getpid()) if owned else self.owner()
+        self.update(owner=vars(owner) if owner is not None and owner.alive() else None)
 
     def remove(self) -> None:
         """Deletes the folder. The cluster's processes and mounts must be gone."""

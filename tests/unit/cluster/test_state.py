@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,25 @@ def test_an_owner_is_one_process_for_good(state: ClusterState) -> None:
     assert own is not None
     state.update(owner=vars(own))
     assert state.owner() == own
+
+
+def test_a_second_up_leaves_a_cluster_with_the_living_process_it_is_tied_to(state: ClusterState) -> None:
+    state.own(owned=False)
+    assert state.owner() is None
+    state.own(owned=True)
+    state.own(owned=False)
+    assert state.owner() == ProcessIdentity.of(os.getpid())
+
+
+def test_a_second_up_frees_a_cluster_from_a_process_that_is_gone(state: ClusterState) -> None:
+    gone = subprocess.Popen(["sleep", "60"])
+    identity = ProcessIdentity.of(gone.pid)
+    gone.kill()
+    gone.wait()
+    assert identity is not None
+    state.update(owner=vars(identity))
+    state.own(owned=False)
+    assert state.owner() is None
 
 
 def test_a_cluster_without_a_registry_says_what_to_bring_up(state: ClusterState) -> None:
