@@ -43,7 +43,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     cluster: Cluster = request.getfixturevalue("control_plane")
     namespace: str = request.getfixturevalue("namespace")
     cluster.apply(CRD)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{CRD['metadata']['name']}")
+    cluster.await_definitions(CRD["metadata"]["name"])
     async with Transport(from_kubeconfig(cluster.kubeconfig)) as transport:
         yield Server(HttpApi(transport), namespace)
 

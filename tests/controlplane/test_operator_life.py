@@ -67,7 +67,7 @@ class Fleet:
 @pytest.fixture
 def fleet(control_plane: Cluster, cpu_nodes: list[str], namespace: str, tmp_path: Path) -> Iterator[Fleet]:
     control_plane.apply(CRD)
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{CRD['metadata']['name']}")
+    control_plane.await_definitions(CRD["metadata"]["name"])
     fleet = Fleet(control_plane, namespace, tmp_path)
     yield fleet
     for operator in fleet.operators:

@@ -186,7 +186,7 @@ class Stage:
 @pytest.fixture
 def stage(control_plane: Cluster, cpu_nodes: list[str], namespace: str, tmp_path: Path) -> Iterator[Stage]:
     control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    control_plane.await_definitions()
     stage = Stage(control_plane, namespace, tmp_path)
     yield stage
     for operator in stage.operators:

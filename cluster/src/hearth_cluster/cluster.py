@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hearth_cluster import binaries, kwok
+from hearth_cluster.errors import ClusterError
 from hearth_cluster.fakenodes import NodeGroup, fate, node_objects
 from hearth_cluster.kubectl import kubectl
 from hearth_cluster.processes import Supervisor
@@ -47,6 +49,25 @@ class Cluster:
         found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
         return found
 
+    def await_definitions(self, *names: str, seconds: float = 60.0) -> None:
+        """Waits until the API server serves these CustomResourceDefinitions, or all that there are.
+
+        `kubectl wait --for=condition=Established` fails where a definition is so new that its conditions are null.
+
+        Raises:
+            ClusterError: some are not established in time.
+        """
+        deadline = time.monotonic() + seconds
+        while missing := [d["metadata"]["name"] for d in self._definitions(names) if not _is_established(d)]:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"not established within {seconds:.0f} s: {', '.join(missing)}")
+            time.sleep(0.2)
+
+    def _definitions(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        found = self.get("customresourcedefinitions", *names)
+        items: list[dict[str, Any]] = found["items"] if found["kind"] == "List" else [found]
+        return items
+
     def fake_nodes(self, groups: Sequence[NodeGroup], *, jobs_succeed: bool = False) -> list[str]:
         """Adds fake nodes with kwok as their kubelet and waits until they are Ready. Returns their names.
 
@@ -68,3 +89,8 @@ class Cluster:
         words = [f"{key}={value}" for key, value in fate(exit_code, message, reason).items()]
         # One update: were the exit code to come first, the pod would end without its message.
         self.kubectl("annotate", "--overwrite", "pod", pod, "--namespace", namespace, *words)
+
+
+def _is_established(definition: dict[str, Any]) -> bool:
+    conditions = definition.get("status", {}).get("conditions") or ()
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)

@@ -82,9 +82,8 @@ class Storage:
 def install(cluster: Cluster) -> None:
     """Applies the snapshot definitions, the CSIDriver object and the classes `hearth-block`."""
     manifests = source_dir() / "manifests" / "storage"
-    definitions = [f"crd/{kind}.snapshot.storage.k8s.io" for kind in _SNAPSHOT_KINDS]
     _apply(cluster, [manifests / "crds", manifests / "driver.yaml"])
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *definitions)
+    cluster.await_definitions(*(f"{kind}.snapshot.storage.k8s.io" for kind in _SNAPSHOT_KINDS))
     _apply(cluster, [manifests / "classes.yaml"])
 
 

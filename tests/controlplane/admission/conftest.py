@@ -106,7 +106,7 @@ def admission(control_plane: Cluster) -> Admission:
     """The API server with the committed definitions, applied as the README says."""
     client = Admission(control_plane, "default")
     client.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    client.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+    control_plane.await_definitions()
     return client
 
 
