@@ -8,10 +8,10 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
-.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-e2e fill-cache test preflight bench bench-operator bench-gateway bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-e2e fill-cache test preflight bench bench-operator bench-gateway bench-gateway-vllm bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .cache/uv/bin/uv:
 	@python3 -m venv .cache/uv || { rm -rf .cache/uv; echo "install uv (https://docs.astral.sh/uv) or python3-venv (Debian: apt-get install python3-venv), then run make again"; exit 1; }
@@ -87,13 +87,16 @@ test: lint test-unit fill-cache ## every test, a real node with real engines inc
 
 BENCH := PYTHONPATH=tests/support $(RUN)
 
-bench: bench-operator bench-gateway bench-trainer ## measure operator, gateway and trainer (an idle machine, half an hour)
+bench: bench-operator bench-gateway bench-gateway-vllm bench-trainer ## measure operator, gateway and trainer (an idle machine, half an hour)
 
 bench-operator: setup ## writes, reads, CPU and memory of COUNT=1000 services with pods by kwok (TASK=Generate|Embed)
 	$(BENCH) python tests/bench/bench_operator.py --count $(or $(COUNT),1000) --task $(or $(TASK),Generate)
 
-bench-gateway: setup ## what the gateway adds (CLUSTER=name SERVICE=namespace/name asks a running vLLM)
-	$(BENCH) python tests/bench/bench_gateway.py $(if $(SERVICE),--cluster $(CLUSTER) --service $(SERVICE))
+bench-gateway: setup ## what the gateway adds to an engine that answers at once (REQUESTS=500)
+	$(BENCH) python tests/bench/bench_gateway.py $(if $(REQUESTS),--count $(REQUESTS))
+
+bench-gateway-vllm: setup $(if $(SERVICE),,preflight-native) ## the same for vLLM on a node of its own, or CLUSTER=name SERVICE=namespace/name (REQUESTS=200)
+	$(BENCH) python tests/bench/bench_gateway.py $(if $(SERVICE),--cluster $(CLUSTER) --service $(SERVICE),--vllm) $(if $(REQUESTS),--count $(REQUESTS))
 
 bench-trainer: setup ## tokens a second beside the same TRL script by hand (MODEL=folder of a model)
 	$(BENCH) --package hearth-trainer --extra train --with rich --isolated python tests/bench/bench_trainer.py $(if $(MODEL),--model $(MODEL))

@@ -3,7 +3,7 @@
 Usage: ask_both.py DIRECT GATEWAY MODEL COUNT CONCURRENCY
 
 Needs httpx alone, so that it runs wherever the two can be reached. Seconds: `whole` is a request without streaming,
-`firstByte` the time to the first content of a stream.
+`firstByte` the time to the first content of a stream. A line on stderr for each round of four requests.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ async def _some(client: httpx.AsyncClient, ways: list[Asker], count: int) -> Non
         for way in ways if number % 2 else reversed(ways):
             await way.ask(client, stream=False)
             await way.ask(client, stream=True)
+        print("asked", file=sys.stderr, flush=True)
 
 
 async def main(direct: str, gateway: str, model: str, count: int, concurrency: int) -> None:
