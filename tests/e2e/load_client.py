@@ -1,8 +1,8 @@
 """Runs in a pod: asks a service again and again until told to stop, and counts what did not come back whole.
 
-Usage: load_client.py URL MODEL WORKERS LEAST. Stops when /tmp/stop exists and at least LEAST requests were sent; prints
-one JSON line. Every second request is a stream, and every two-hundredth asks for an answer of many seconds. Each has a
-connection of its own, as from many clients.
+Usage: load_client.py URL MODEL WORKERS LEAST, where URL ends with /v1. Stops when /tmp/stop exists and at least LEAST
+requests were sent; prints one JSON line. Every second request is a stream and every third a chat, the others complete a
+few words; every hundredth asks for an answer of many seconds. Each has a connection of its own, as from many clients.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 
 STOP = Path("/tmp/stop")
-LONG_EVERY, LONG_TOKENS, SHORT_TOKENS = 199, 200, 4
-"""An odd interval, so that streams and whole answers take turns in being long."""
+CHAT_EVERY, LONG_EVERY, LONG_TOKENS, SHORT_TOKENS = 3, 99, 400, 3
+"""Odd intervals, so that streams and whole answers take turns in being chats, and in being long."""
 
 
 class Load:
@@ -30,41 +30,46 @@ class Load:
         self.lost: list[str] = []
         self.slowest = 0.0
 
-    def body(self, number: int, *, stream: bool) -> dict[str, Any]:
+    def request(self, number: int) -> tuple[str, dict[str, Any]]:
+        """Path and body of a request."""
         long = number % LONG_EVERY == 0
         self.long += long
+        body = {"model": self.model, "temperature": 0, "stream": number % 2 == 0}
+        if not long and number % CHAT_EVERY:
+            return "/completions", body | {"prompt": f"{number}, {number + 1},", "max_tokens": SHORT_TOKENS}
         question = "Tell a long story." if long else f"Say the number {number}."
-        most = LONG_TOKENS if long else SHORT_TOKENS
         messages = [{"role": "user", "content": question}]
-        return {"model": self.model, "messages": messages, "max_tokens": most, "temperature": 0, "stream": stream}
+        return "/chat/completions", body | {"messages": messages, "max_tokens": LONG_TOKENS if long else SHORT_TOKENS}
 
     async def ask(self, client: httpx.AsyncClient) -> None:
         self.sent += 1
         number, begun = self.sent, time.monotonic()
+        path, body = self.request(number)
         try:
-            if number % 2:
-                await self._whole(client, number)
+            if body["stream"]:
+                await self._stream(client, path, body)
             else:
-                await self._stream(client, number)
+                await self._whole(client, path, body)
             self.answered += 1
         except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
             self.lost.append(f"request {number}: {type(error).__name__}: {error}"[:300])
         self.slowest = max(self.slowest, time.monotonic() - begun)
 
-    async def _whole(self, client: httpx.AsyncClient, number: int) -> None:
-        response = await client.post(self.url, json=self.body(number, stream=False))
+    async def _whole(self, client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> None:
+        response = await client.post(self.url + path, json=body)
         if response.status_code != 200:
             raise ValueError(f"{response.status_code} {response.text[:200]}")
-        check(response.json()["choices"][0], response.json()["choices"][0]["message"]["content"])
+        choice = response.json()["choices"][0]
+        check(choice, choice["text"] if "text" in choice else choice["message"]["content"])
 
-    async def _stream(self, client: httpx.AsyncClient, number: int) -> None:
-        async with client.stream("POST", self.url, json=self.body(number, stream=True)) as response:
+    async def _stream(self, client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> None:
+        async with client.stream("POST", self.url + path, json=body) as response:
             text = (await response.aread()).decode()
         if response.status_code != 200 or not text.endswith("data: [DONE]\n\n"):
             raise ValueError(f"{response.status_code} {text[-200:]}")
-        chunks = [json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: {")]
-        said = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks)
-        check(chunks[-1]["choices"][0], said)
+        choices = [json.loads(e[6:])["choices"][0] for e in text.split("\n\n") if e.startswith("data: {")]
+        said = "".join(c["text"] if "text" in c else c["delta"].get("content") or "" for c in choices)
+        check(choices[-1], said)
 
     async def worker(self, least: int) -> None:
         limits = httpx.Limits(max_keepalive_connections=0)

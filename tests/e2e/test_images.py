@@ -165,7 +165,7 @@ def servers(cluster: Cluster) -> list[dict[str, Any]]:
     images, data = cluster.state.images, ("/var/lib/milvus",)
     listening = {"tcpSocket": {"port": 19530}, "periodSeconds": 1}
     return [
-        engine(cluster, "chat", "smollm2-135m-instruct", "--max-model-len", "1024"),
+        engine(cluster, "chat", "smollm2-135m-instruct", "--max-model-len", "1024", "--dtype", "float32"),
         engine(cluster, "embed", "all-minilm-l6-v2", "--runner", "pooling", "--max-model-len", "256"),
         pod("milvus", images["milvus"], writable=data),
         pod("lite", images["milvus-lite"], writable=data, readinessProbe=listening),
