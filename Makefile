@@ -8,7 +8,7 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
-.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-e2e fill-cache test preflight bench bench-operator bench-gateway bench-gateway-vllm bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env csi-test
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-storage test-e2e fill-cache test preflight bench bench-operator bench-gateway bench-gateway-vllm bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,8 +70,8 @@ test-e2e: setup $(PREFLIGHT) ## tests on a real node (root on Linux; the first t
 preflight: setup ## say what this machine lacks for a node; root on Debian installs it
 	@$(RUN) hearth-cluster preflight $(if $(filter 0,$(shell id -u)),--fix)
 
-csi-test: ## the storage driver's tests and the CSI sanity suite (root)
-	cd cluster/csi && go test ./...
+test-storage: setup $(PREFLIGHT) ## the storage driver's tests and the CSI sanity suite (root on Linux)
+	$(RUN) pytest tests/storage
 
 preflight-native: setup
 	@$(RUN) hearth-cluster preflight --provider native $(if $(filter 0,$(shell id -u)),--fix)
@@ -79,11 +79,10 @@ preflight-native: setup
 fill-cache: setup preflight-native
 	@$(RUN) python tests/support/fill_cache.py
 
-# The node tests beside the others, of which the slowest mostly wait. The rollout under load, which wants both cores, comes
-# late among the node tests: by then the others are through.
-test: lint test-unit fill-cache ## every test, a real node with real engines included
+# The node tests beside the others, of which the slowest mostly wait.
+test: fill-cache ## every test, a real node with real engines included
 	@echo "the node tests run beside the others now; each part's output comes when it ends"
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PREFLIGHT= test-e2e test-controlplane test-training test-engines
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PREFLIGHT= test-e2e lint test-unit test-storage test-controlplane test-training test-engines
 
 BENCH := PYTHONPATH=tests/support $(RUN)
 

@@ -23,6 +23,7 @@ SERVICE = "assistant"
 REQUESTS = 2000
 WORKERS = 16
 ONE_THREAD = [{"name": "OMP_NUM_THREADS", "value": "1"}]
+"""What a narrow model multiplies is too small to share."""
 ENGINE = {"maxModelLen": 2048, "maxConcurrency": 16, "dtype": "Float32", "env": ONE_THREAD}
 """Every processor multiplies float32; 16 bits are emulated where it has no instructions for them, four times slower."""
 
