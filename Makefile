@@ -79,10 +79,11 @@ preflight-native: setup
 fill-cache: setup preflight-native
 	@$(RUN) python tests/support/fill_cache.py
 
-# The node tests beside the others, of which the slowest mostly wait.
+# The node tests take longest, and mostly wait: the others run beside them.
+PARTS := test-e2e lint test-unit test-storage test-controlplane test-training test-engines
+
 test: fill-cache ## every test, a real node with real engines included
-	@echo "the node tests run beside the others now; each part's output comes when it ends"
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PREFLIGHT= test-e2e lint test-unit test-storage test-controlplane test-training test-engines
+	@$(RUN) python tests/support/run_parts.py $(PARTS)
 
 BENCH := PYTHONPATH=tests/support $(RUN)
 

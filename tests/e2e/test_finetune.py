@@ -33,6 +33,8 @@ while True:
 """
 """Small processes: where the kernel does not end the whole container, it ends the largest, which is the trainer."""
 RECORDS = Path(__file__).resolve().parents[2] / "examples" / "court-records"
+ONE_THREAD = [{"name": "OMP_NUM_THREADS", "value": "1"}]
+"""Other tests run beside: a second thread would be waited for at each of thousands of small products."""
 ASKED = ("case_number", "defendant", "verdict")
 CHECK_MANIFEST = """
 import hashlib, json, pathlib, sys
@@ -83,6 +85,7 @@ class Namespace:
             },
             "training": training,
             "accelerator": {"count": 0},
+            "podOverrides": {"env": ONE_THREAD},
             "checkpoints": checkpoints(LARGE),
             "evaluation": {
                 "metrics": ["ExactMatch", "JSONFieldF1", "Loss"],

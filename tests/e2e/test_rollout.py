@@ -109,6 +109,7 @@ class Bench:
             "dataset": {name: {"uri": f"configMap://records/{name}.jsonl"} for name in ("train", "eval")},
             "training": {"maxSteps": 6, "globalBatchSize": 2, "microBatchSize": 1, "learningRate": "1e-3"},
             "accelerator": {"count": 0},
+            "podOverrides": {"env": ONE_THREAD},
             "checkpoints": {"storage": {"size": "2Gi", "storageClassName": "hearth-block"}},
             "evaluation": {"metrics": ["Loss"], "gate": {"metric": "Loss", "beats": ["base"]}},
         }

@@ -1,0 +1,41 @@
+"""The parts of `make test`: all are run, and what one printed is shown where it failed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import run_parts
+from rich.console import Console
+from run_parts import Part
+
+GOOD = "echo 'tests/a.py::test_one PASSED [ 40%]'; echo '=== 5 passed in 1.20s ==='"
+BAD = "echo 'tests/b.py::test_two FAILED [100%]'; echo 'E   assert 1 == 2'; echo '== 1 failed in 0.10s =='; exit 2"
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run_parts, "LOGS", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_every_part_is_run_and_a_failed_one_shows_what_it_printed(terminal: bool, logs: Path) -> None:
+    parts = [Part("bad"), Part("good"), Part("last")]
+    shown = io.StringIO()
+    commands = [["sh", "-c", script] for script in (BAD, GOOD, GOOD)]
+    went_well = run_parts.run(parts, commands, Console(file=shown, force_terminal=terminal, width=120))
+    assert not went_well
+    assert [part.status for part in parts] == [2, 0, 0]
+    assert [part.percent for part in parts] == [100, 40, 40]
+    assert "E   assert 1 == 2" in shown.getvalue()
+    assert "test_one" not in shown.getvalue()
+    assert [part.verdict() for part in parts[:2]] == ["✗ bad: 1 failed in 0.10s", "✓ good: 5 passed in 1.20s"]
+    assert "test_one" in (logs / "good.log").read_text()
+
+
+def test_a_part_without_tests_is_told_with_its_time() -> None:
+    part = Part("lint")
+    assert run_parts.run([part], [["true"]], Console(file=io.StringIO()))
+    assert part.verdict().startswith("✓ lint (0 s)")
