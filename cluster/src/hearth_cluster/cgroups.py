@@ -13,6 +13,8 @@ from hearth_cluster.errors import ClusterError
 
 ROOT = Path("/sys/fs/cgroup")
 _NEEDED = ("cpu", "cpuset", "memory", "pids")
+_SHARES = {"cpu.shares": 1024, "cpu.weight": 100}
+"""What one process outside of every group weighs: the kernel's defaults, cgroups version 1 and 2."""
 
 
 def unified(root: Path = ROOT) -> bool:
@@ -46,10 +48,23 @@ def ensure(name: str, root: Path = ROOT) -> None:
             enable = " ".join(f"+{controller}" for controller in (root / "cgroup.controllers").read_text().split())
             (hierarchy / "cgroup.subtree_control").write_text(enable)
         group.mkdir(exist_ok=True)
+        _weigh(group)
         if (hierarchy / "cpuset.cpus").exists() and not unified(root):
             # A version 1 cpuset starts empty, and a process can't join an empty one.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 (group / file).write_text((hierarchy / file).read_text())
+
+
+def _weigh(group: Path) -> None:
+    """As much as one process for each core, which is also how the kubelet weighs pods.
+
+    A new group weighs as much as one process, and all pods together would get no more time than any single one of the
+    many that run outside of groups: the node's own API server, or whatever else the machine does.
+    """
+    most = 10_000  # of cgroups version 2
+    for file, one in _SHARES.items():
+        if (group / file).exists():
+            (group / file).write_text(str(min(one * len(os.sched_getaffinity(0)), most)))
 
 
 def _groups(name: str, root: Path) -> Iterator[Path]:

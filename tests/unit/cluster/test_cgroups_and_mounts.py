@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_a_new_group_may_use_the_processors_of_its_parent(version_one: Path) -> 
     cgroups.ensure("hearth-a", version_one)
     assert (version_one / "cpuset" / "hearth-a" / "cpuset.cpus").read_text() == "0-1\n"
     assert all((version_one / name / "hearth-a").is_dir() for name in ("cpu", "memory", "pids"))
+
+
+@pytest.mark.parametrize(("file", "one"), [("cpu.shares", 1024), ("cpu.weight", 100)])
+def test_pods_weigh_as_much_as_one_process_on_each_core(version_one: Path, file: str, one: int) -> None:
+    (version_one / "cpu" / "hearth-a").mkdir()
+    (version_one / "cpu" / "hearth-a" / file).write_text(str(one))
+    cgroups.ensure("hearth-a", version_one)
+    assert int((version_one / "cpu" / "hearth-a" / file).read_text()) == one * len(os.sched_getaffinity(0))
+    assert not (version_one / "memory" / "hearth-a" / file).exists()
 
 
 def test_missing_controllers_are_named(version_one: Path) -> None:
