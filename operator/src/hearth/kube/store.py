@@ -1,7 +1,7 @@
 """A compact memory of objects: each is kept as compressed JSON and decoded only when somebody looks.
 
-Ten thousand decoded objects take some 300 MB as Python dicts. Objects of one kind look alike, so the first one of each
-kind serves as the compressor's dictionary for the rest, which leaves a few hundred bytes of each.
+Ten thousand decoded objects take some 300 MB as Python dicts. Objects of one kind and much the same size look alike, so
+the first of them serves as the compressor's dictionary for the rest, which leaves a few hundred bytes of each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import Enum
 import orjson
 
 from hearth.api.base import Json
+from hearth.kube.codec import Codec
 from hearth.plan.world import ObjectKey, key_of
 
 
@@ -41,35 +42,10 @@ class Entry:
     controller: str
     """uid of the controller owner; empty if none."""
     checksum: int
+    codec: Codec
     blob: bytes
     settled: str = ""
     """Digest of a desire that this very content is known to meet; a change of the content takes it away."""
-
-
-LEVEL = 3
-"""Of zlib: beside a dictionary a higher one takes twice the time and saves a few bytes in a hundred."""
-
-
-class Codec:
-    """Compresses the objects of one kind, with the first of them as the dictionary."""
-
-    __slots__ = ("_dictionary",)
-
-    def __init__(self) -> None:
-        self._dictionary = b""
-
-    def encode(self, data: bytes) -> bytes:
-        """Compressed `data`."""
-        if not self._dictionary:
-            # zlib looks back 32 KiB at most.
-            self._dictionary = data[-32_768:]
-        pack = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, 8, zlib.Z_DEFAULT_STRATEGY, self._dictionary)
-        return pack.compress(data) + pack.flush()
-
-    def decode(self, blob: bytes) -> bytes:
-        """What `encode` was given."""
-        unpack = zlib.decompressobj(zdict=self._dictionary)
-        return unpack.decompress(blob)
 
 
 def version_of(obj: Json) -> int:
@@ -91,7 +67,8 @@ class ObjectStore:
         self._entries: dict[ObjectKey, Entry] = {}
         self._by_uid: dict[str, ObjectKey] = {}
         self._by_controller: dict[str, set[ObjectKey]] = {}
-        self._codecs: dict[str, Codec] = {}
+        self._codecs: dict[tuple[str, int], Codec] = {}
+        """By kind and power of two of the size: an engine's ConfigMap has nothing in common with a gateway's."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -116,7 +93,8 @@ class ObjectStore:
         if known is not None:
             key = known.key
             self._unindex(known)
-        self._index(Entry(key, uid, version, _controller_uid(obj), checksum, self._codec(key).encode(data)))
+        codec = self._codecs.setdefault((key.kind, len(data).bit_length()), Codec())
+        self._index(Entry(key, uid, version, _controller_uid(obj), checksum, codec, codec.encode(data)))
         return Change.ADDED if known is None or known.uid != uid else Change.CHANGED
 
     def remove(self, key: ObjectKey, uid: str = "") -> Json | None:
@@ -124,7 +102,7 @@ class ObjectStore:
         entry = self._entries.get(key)
         if entry is None or (uid and entry.uid != uid):
             return None
-        obj = self._decode(key, entry)
+        obj = _decoded(entry)
         del self._entries[key]
         self._unindex(entry)
         return obj
@@ -132,7 +110,7 @@ class ObjectStore:
     def get(self, key: ObjectKey) -> Json | None:
         """A fresh copy of the object."""
         entry = self._entries.get(key)
-        return None if entry is None else self._decode(key, entry)
+        return None if entry is None else _decoded(entry)
 
     def uid(self, key: ObjectKey) -> str | None:
         """The object's uid."""
@@ -176,14 +154,6 @@ class ObjectStore:
         """Fresh copies of those that are known."""
         return tuple(obj for key in keys if (obj := self.get(key)) is not None)
 
-    def _codec(self, key: ObjectKey) -> Codec:
-        return self._codecs.setdefault(key.kind, Codec())
-
-    def _decode(self, key: ObjectKey, entry: Entry) -> Json:
-        obj: Json = orjson.loads(self._codec(key).decode(entry.blob))
-        obj["metadata"]["resourceVersion"] = str(entry.version)
-        return obj
-
     def _index(self, entry: Entry) -> None:
         self._entries[entry.key] = entry
         self._by_uid[entry.uid] = entry.key
@@ -197,6 +167,12 @@ class ObjectStore:
             siblings.discard(entry.key)
             if not siblings:
                 del self._by_controller[entry.controller]
+
+
+def _decoded(entry: Entry) -> Json:
+    obj: Json = orjson.loads(entry.codec.decode(entry.blob))
+    obj["metadata"]["resourceVersion"] = str(entry.version)
+    return obj
 
 
 def _controller_uid(obj: Json) -> str:
