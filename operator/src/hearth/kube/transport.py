@@ -18,6 +18,7 @@ import orjson
 from hearth.api.base import Json
 from hearth.kube.credentials import Credentials
 from hearth.kube.errors import ApiError, ConnectionFailedError, UnauthorizedError, from_response
+from hearth.kube.gathering import PLENTY, gather, hold_at_the_socket
 from hearth.kube.retry import REQUESTS, TRIES, wait_before_retry
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,6 @@ REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=120)
 """A watch sends a bookmark about once a minute; a stream silent for twice that is taken for dead."""
 CONCURRENT_REQUESTS = 32
-GATHER = 0.1
-"""Seconds for which a watch gathers lines after it has delivered some: each time the reader is woken costs as much as
-decoding a line. A line after a while of silence is delivered at once.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +160,14 @@ class Transport:
                 )
                 if response.status >= 400:
                     raise from_response(response.status, await response.read(), _retry_after(response))
+                hold_at_the_socket(response)
                 rest = b""
                 async for chunk in response.content.iter_any():
                     *complete, rest = (rest + chunk).split(b"\n")
                     for line in complete:
                         yield line
-                    await asyncio.sleep(GATHER)
+                    if len(chunk) < PLENTY:
+                        await gather(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ConnectionFailedError(f"{request.path}: {error or type(error).__name__}") from error
 
