@@ -1,8 +1,12 @@
 """The compact store: what it remembers, forgets and ignores."""
 
 import json
+from collections.abc import Iterable
 
+import pytest
 from hearth.api.base import Json
+from hearth.kube import store as store_module
+from hearth.kube.codec import LONG
 from hearth.kube.store import Change, ObjectStore
 from hearth.plan.world import ObjectKey
 
@@ -71,15 +75,53 @@ def test_objects_are_found_by_the_uid_of_their_controller() -> None:
     assert [k.name for k in store.controlled_by("job")] == ["b"]
 
 
-def test_similar_objects_take_a_small_part_of_their_json() -> None:
+CONTAINERS = [{"name": f"c{i}", "image": f"registry.example/image-{i}", "args": list("abcdef")} for i in range(9)]
+
+
+def crowd(store: ObjectStore, names: Iterable[str], version: int = 1) -> None:
+    for name in names:
+        store.put(pod(name, version, uid=f"uid-{name}", containers=CONTAINERS))
+
+
+def names_kept_whole(store: ObjectStore) -> set[str]:
+    return {key.name for key, entry in store._entries.items() if entry.codec is None}
+
+
+def test_similar_objects_take_a_small_part_of_their_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "NEWEST", 0)
     store = ObjectStore()
-    containers = [{"name": f"c{i}", "image": f"registry.example/image-{i}", "args": list("abcdef")} for i in range(9)]
-    for number in range(50):
-        store.put(pod(f"p{number}", number + 1, uid=f"uid-{number}", containers=containers))
-    whole = len(json.dumps(pod("p1", 1, containers=containers)))
+    crowd(store, [f"p{number}" for number in range(50)])
+    whole = len(json.dumps(pod("p1", 1, containers=CONTAINERS)))
     kept = sorted(len(entry.blob) for entry in store._entries.values())
     assert kept[25] < whole / 6
-    assert store.get(ObjectKey("Pod", "ns", "p49")) == pod("p49", 50, uid="uid-49", containers=containers)
+    assert store.get(ObjectKey("Pod", "ns", "p49")) == pod("p49", 1, uid="uid-p49", containers=CONTAINERS)
+
+
+def test_only_the_newest_objects_take_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "NEWEST", 3 * len(json.dumps(pod("a", 1, containers=CONTAINERS))))
+    store = ObjectStore()
+    crowd(store, "abcd")
+    assert names_kept_whole(store) == {"b", "c", "d"}
+    store.put(pod("b", 2, uid="uid-b", containers=CONTAINERS, phase="Running"))
+    crowd(store, "e")
+    assert names_kept_whole(store) == {"d", "b", "e"}
+
+
+def test_what_is_gone_takes_no_room_from_what_is_there() -> None:
+    store = ObjectStore()
+    crowd(store, "abc")
+    for name in "abc":
+        store.remove(ObjectKey("Pod", "ns", name))
+    crowd(store, "d", version=5)
+    crowd(store, "d", version=6)
+    store.put(pod("d", 7, uid="another"))
+    assert store._newest_bytes == sum(len(entry.blob) for entry in store._entries.values())
+
+
+def test_an_object_as_long_as_many_is_never_kept_whole() -> None:
+    store = ObjectStore()
+    store.put(pod("p", 1, scripts="x" * LONG))
+    assert names_kept_whole(store) == set()
 
 
 def test_what_is_settled_stays_so_until_the_content_changes() -> None:

@@ -1,4 +1,4 @@
-"""A compact memory of objects: each is kept as compressed JSON and decoded only when somebody looks.
+"""A compact memory of objects: each is kept as JSON, compressed once it is not new, and decoded only when looked at.
 
 Ten thousand decoded objects take some 300 MB as Python dicts. Objects of one kind and much the same size look alike, so
 the first of them serves as the compressor's dictionary for the rest, which leaves a few hundred bytes of each.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +16,7 @@ from enum import Enum
 import orjson
 
 from hearth.api.base import Json
-from hearth.kube.codec import Codec
+from hearth.kube.codec import LONG, Codec
 from hearth.plan.world import ObjectKey, key_of
 
 
@@ -42,10 +43,17 @@ class Entry:
     controller: str
     """uid of the controller owner; empty if none."""
     checksum: int
-    codec: Codec
     blob: bytes
+    codec: Codec | None = None
+    """What `blob` is compressed with; None: it is not."""
     settled: str = ""
     """Digest of a desire that this very content is known to meet; a change of the content takes it away."""
+
+
+NEWEST = 2 * 2**20
+"""Bytes of objects that are kept as they came: what is new changes again, and is looked at, before long. An LLMService
+that converges has some 20 KB of them.
+"""
 
 
 def version_of(obj: Json) -> int:
@@ -67,6 +75,8 @@ class ObjectStore:
         self._entries: dict[ObjectKey, Entry] = {}
         self._by_uid: dict[str, ObjectKey] = {}
         self._by_controller: dict[str, set[ObjectKey]] = {}
+        self._newest: OrderedDict[ObjectKey, Entry] = OrderedDict()
+        self._newest_bytes = 0
         self._codecs: dict[tuple[str, int], Codec] = {}
         """By kind and power of two of the size: an engine's ConfigMap has nothing in common with a gateway's."""
 
@@ -93,8 +103,9 @@ class ObjectStore:
         if known is not None:
             key = known.key
             self._unindex(known)
-        codec = self._codecs.setdefault((key.kind, len(data).bit_length()), Codec())
-        self._index(Entry(key, uid, version, _controller_uid(obj), checksum, codec, codec.encode(data)))
+        entry = Entry(key, uid, version, _controller_uid(obj), checksum, data)
+        self._index(entry)
+        self._keep(entry)
         return Change.ADDED if known is None or known.uid != uid else Change.CHANGED
 
     def remove(self, key: ObjectKey, uid: str = "") -> Json | None:
@@ -154,6 +165,21 @@ class ObjectStore:
         """Fresh copies of those that are known."""
         return tuple(obj for key in keys if (obj := self.get(key)) is not None)
 
+    def _keep(self, entry: Entry) -> None:
+        if len(entry.blob) >= LONG:
+            self._compress(entry)  # it would take the room of many
+            return
+        self._newest[entry.key] = entry
+        self._newest_bytes += len(entry.blob)
+        while self._newest_bytes > NEWEST:
+            _, oldest = self._newest.popitem(last=False)
+            self._newest_bytes -= len(oldest.blob)
+            self._compress(oldest)
+
+    def _compress(self, entry: Entry) -> None:
+        entry.codec = self._codecs.setdefault((entry.key.kind, len(entry.blob).bit_length()), Codec())
+        entry.blob = entry.codec.encode(entry.blob)
+
     def _index(self, entry: Entry) -> None:
         self._entries[entry.key] = entry
         self._by_uid[entry.uid] = entry.key
@@ -161,6 +187,8 @@ class ObjectStore:
             self._by_controller.setdefault(entry.controller, set()).add(entry.key)
 
     def _unindex(self, entry: Entry) -> None:
+        if self._newest.pop(entry.key, None) is not None:
+            self._newest_bytes -= len(entry.blob)
         self._by_uid.pop(entry.uid, None)
         siblings = self._by_controller.get(entry.controller)
         if siblings is not None:
@@ -170,7 +198,7 @@ class ObjectStore:
 
 
 def _decoded(entry: Entry) -> Json:
-    obj: Json = orjson.loads(entry.codec.decode(entry.blob))
+    obj: Json = orjson.loads(entry.blob if entry.codec is None else entry.codec.decode(entry.blob))
     obj["metadata"]["resourceVersion"] = str(entry.version)
     return obj
 
