@@ -19,6 +19,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from hearth.api.field_docs import field_docs
+
 GROUP = "hearth.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -148,7 +150,6 @@ class ApiModel(BaseModel):
         extra="forbid",
         frozen=True,
         populate_by_name=True,
-        use_attribute_docstrings=True,
     )
 
     cel_rules: ClassVar[tuple[Rule, ...]] = ()
@@ -156,10 +157,15 @@ class ApiModel(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
-        """Adds the CEL rules to the object that declares them."""
+        """Adds the CEL rules to the object that declares them, and the docstrings of its fields."""
         schema = handler(core)
+        resolved = handler.resolve_ref_schema(schema)
+        docs = field_docs(cls, ApiModel)
+        for name, field in cls.model_fields.items():
+            if name in docs:
+                resolved["properties"][field.alias or name]["description"] = docs[name]
         if cls.cel_rules:
-            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [r.as_json() for r in cls.cel_rules]
+            resolved["x-kubernetes-validations"] = [r.as_json() for r in cls.cel_rules]
         return schema
 
 
