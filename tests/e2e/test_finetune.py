@@ -18,8 +18,8 @@ from namespaces import own_namespace
 
 pytestmark = pytest.mark.e2e
 
-STEPS = 60
-"""Enough that a pod which is sent away after its first checkpoint is still training: a step takes half a second."""
+STEPS = 40
+"""Enough that a pod which is sent away after its first checkpoint is still training: a step takes a second."""
 NAMESPACE = "finetune-e2e"
 SMALL, LARGE = "300Mi", "2Gi"
 """Sizes of the volume: the smallest that xfs makes, which holds some three checkpoints of 60 MB, and enough."""
@@ -76,7 +76,7 @@ class Namespace:
 
     def job(self, name: str, **spec: Any) -> None:
         """Applies a FineTuneJob on a few court records."""
-        training = {"maxSteps": STEPS, "globalBatchSize": 2, "microBatchSize": 1, "learningRate": "1e-3"}
+        training = {"maxSteps": STEPS, "globalBatchSize": 1, "microBatchSize": 1, "learningRate": "1e-3"}
         body = {
             "model": {"uri": "oci://" + self.cluster.state.images["models/smollm2-135m-instruct"]},
             "dataset": {
