@@ -199,10 +199,12 @@ def test_rows_were_checked_first(law: Namespace, trained: str) -> None:
     assert law.condition(trained, "DataReady")["message"].startswith("24 rows to learn from and 3 held out")
 
 
-def test_more_room_and_a_new_pod_each_resumed_at_a_complete_checkpoint(law: Namespace, trained: str) -> None:
+def test_more_room_and_a_new_pod_each_resumed_at_a_complete_checkpoint(
+    law: Namespace, filled: Filled, trained: str
+) -> None:
     assert law.condition(trained, "Ready")["reason"] == "Succeeded"
     assert law.status(trained)["progress"]["step"] == STEPS
-    assert law.status(trained)["checkpoint"]["step"] == STEPS
+    assert law.status(trained)["checkpoint"]["step"] > filled.intact
     last = next(p for p in law.pods(trained, "train") if p["status"]["phase"] == "Succeeded")
     assert "training resumes at checkpoint-" in law.kubectl("logs", last["metadata"]["name"])
 
