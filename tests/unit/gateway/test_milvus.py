@@ -164,6 +164,26 @@ async def test_the_embedder_gets_its_key_as_the_secret_holds_it_now(tmp_path: Pa
     assert seen == [None, "Bearer first", "Bearer second"]
 
 
+@pytest.mark.parametrize("key", ["sk-first\nsk-second\n", "sk-first\rX-Other: x", "sk-\tfirst", "sk-first…"])
+async def test_a_key_that_no_header_can_carry_is_told_and_never_quoted(tmp_path: Path, key: str) -> None:
+    (tmp_path / "token").write_text(key)
+    asked = retriever(embedding=RAG["embedding"] | {"apiKeyFile": str(tmp_path / "token")})
+
+    with pytest.raises(ApiError, match="the API key for the embedder minilm is not one line") as refused:
+        await asked.find("Q?")
+    assert refused.value.status == 503
+    assert "first" not in refused.value.message
+
+
+async def test_a_request_that_cannot_be_sent_is_not_quoted() -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer sk-first\\n'")
+
+    with pytest.raises(ApiError) as refused:
+        await retriever(refuse).find("Q?")
+    assert refused.value.message == "the embedder minilm cannot be asked: LocalProtocolError"
+
+
 async def test_milvus_gets_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 

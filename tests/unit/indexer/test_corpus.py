@@ -60,7 +60,7 @@ def test_lengths_are_remembered_without_the_texts() -> None:
         return httpx.Response(200, json={"count": len(request.content) // 4, "max_model_len": 512})
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        counter = EndpointTokens(client, "http://embedder/v1", "minilm")
+        counter = EndpointTokens(client, "http://embedder/v1", "minilm", {})
         tracemalloc.start()
         try:
             for number in range(20):

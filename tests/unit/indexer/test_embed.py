@@ -4,7 +4,7 @@ import httpx
 import pytest
 from hearth_indexer.embed import Embedder
 from hearth_indexer.outcome import BadDataError, IndexingError, UnavailableError
-from hearth_indexer.settings import Embedding
+from hearth_indexer.settings import Embedding, bearer
 from hearth_indexer.tokens import token_counter
 
 ASKED = Embedding.model_validate({"name": "text", "url": "http://embedder/v1", "model": "minilm@aaaaaaaaaaaa"})
@@ -22,8 +22,11 @@ def test_only_what_may_pass_is_tried_again(status: int, error: type[IndexingErro
         Embedder(client, ASKED).embed(["a text"])
 
 
-def test_the_key_of_an_embedder_is_sent_with_texts_and_with_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEARTH_EMBEDDER_KEY_0", "s3cret")
+@pytest.mark.parametrize("value", ["s3cret", "s3cret\n"])
+def test_the_key_of_an_embedder_is_sent_with_texts_and_with_what_is_counted(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("HEARTH_EMBEDDER_KEY_0", value)
     seen: list[tuple[str, str | None]] = []
 
     def embedder(request: httpx.Request) -> httpx.Response:
@@ -35,7 +38,16 @@ def test_the_key_of_an_embedder_is_sent_with_texts_and_with_what_is_counted(monk
     client = httpx.Client(transport=httpx.MockTransport(embedder))
     asked = ASKED.model_copy(update={"api_key_env": "HEARTH_EMBEDDER_KEY_0"})
     assert Embedder(client, asked).embed(["a text"]) == [[1.0]]
-    assert token_counter(client, asked.url, asked.model, "s3cret").exact
+    assert token_counter(client, asked.url, asked.model, bearer(asked.api_key_env)).exact
 
     assert {path for path, _ in seen} == {"/v1/embeddings", "/tokenize"}
     assert {key for _, key in seen} == {"Bearer s3cret"}
+
+
+@pytest.mark.parametrize("value", ["s3cret\nother", "s3cret\rother", "s3cret\x7f", "s3cret…"])
+def test_a_key_that_no_header_can_carry_is_told_and_never_quoted(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HEARTH_EMBEDDER_KEY_0", value)
+    asked = ASKED.model_copy(update={"api_key_env": "HEARTH_EMBEDDER_KEY_0"})
+    with pytest.raises(UnavailableError, match="HEARTH_EMBEDDER_KEY_0 is not one line of printable ASCII") as refused:
+        Embedder(httpx.Client(), asked)
+    assert "s3cret" not in str(refused.value.as_json())

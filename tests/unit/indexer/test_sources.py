@@ -91,3 +91,26 @@ def test_a_wrong_configuration_says_which_field(tmp_path: Path) -> None:
 def test_a_secret_without_its_key_is_named() -> None:
     with pytest.raises(BadConfigurationError, match="HEARTH_NOWHERE is not set"):
         secret("HEARTH_NOWHERE")
+
+
+def test_the_line_break_that_ends_a_secrets_file_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_MILVUS_TOKEN", "root:Mil vüs\n")
+    assert secret("HEARTH_MILVUS_TOKEN") == "root:Mil vüs"
+
+
+def test_a_token_that_no_header_can_carry_is_told_and_never_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_SOURCE_TOKEN_0", "s3cret\nother")
+    page = Source(name="s", uri="https://nowhere.invalid/a.md", token_env="HEARTH_SOURCE_TOKEN_0")
+    with pytest.raises(UnavailableError, match="HEARTH_SOURCE_TOKEN_0 is not one line") as refused:
+        list(collect(page))
+    assert "s3cret" not in str(refused.value.as_json())
+
+
+def test_a_request_that_cannot_be_sent_is_neither_quoted_nor_repeated(caplog: pytest.LogCaptureFixture) -> None:
+    def send() -> httpx.Response:
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer s3cret\\n'")
+
+    with pytest.raises(UnavailableError) as refused:
+        answered(send, "embedder", sleep=lambda _: None)
+    assert refused.value.message == "embedder cannot be asked: LocalProtocolError"
+    assert caplog.text == ""

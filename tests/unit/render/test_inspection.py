@@ -314,6 +314,25 @@ def test_other_weights_on_the_hub_are_another_model(
 
 
 @pytest.mark.usefixtures("hub")
+def test_the_line_break_that_ends_a_tokens_file_is_no_part_of_it(
+    inspect: Inspect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret\n")
+    assert inspect("hf://o/m@v1")[0] == 0
+
+
+@pytest.mark.parametrize("token", ["hf_first\nhf_second", "hf_first\r\nX-Other: x", "hf_\tfirst", "hf_first…"])
+def test_a_token_that_no_header_can_carry_is_told_and_never_quoted(
+    inspect: Inspect, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    code, result = inspect("hf://o/m@v1")
+    assert (code, result["error"]["class"]) == (66, "ModelNotFound")
+    assert result["error"]["message"] == "hf://o/m@v1: the token for the hub is not one line of printable ASCII"
+    assert "first" not in json.dumps(result) + "".join(capfd.readouterr())
+
+
+@pytest.mark.usefixtures("hub")
 def test_a_revision_may_be_a_reference_with_slashes(inspect: Inspect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
     code, result = inspect("hf://o/m@refs/pr/3")

@@ -135,3 +135,24 @@ def test_a_secret_without_a_token_is_told_before_a_server_is_asked(web: Web, mon
     monkeypatch.setenv("HEARTH_TRAIN_TOKEN", "")
     with pytest.raises(TrainerError, match="HEARTH_TRAIN_TOKEN is empty"):
         data_files(source(f"{ROWS}/t.jsonl", "HEARTH_TRAIN_TOKEN"))
+
+
+@pytest.mark.parametrize("token", ["s3cret\nother", "s3cret\rother", "s3cret\x7f", "s3cret…"])
+def test_a_token_that_no_header_can_carry_is_told_and_never_quoted(
+    web: Web, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HEARTH_TRAIN_TOKEN", token)
+    with pytest.raises(TrainerError) as caught:
+        data_files(source(f"{ROWS}/t.jsonl", "HEARTH_TRAIN_TOKEN"))
+    assert (caught.value.exit_code, caught.value.kind) == (64, "TokenUnusable")
+    assert caught.value.message == "HEARTH_TRAIN_TOKEN is not one line of printable ASCII"
+
+
+def test_a_request_that_cannot_be_sent_is_not_quoted(web: Web) -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer s3cret\\n'")
+
+    web[f"{ROWS}/t.jsonl"] = refuse
+    with pytest.raises(TrainerError) as caught:
+        data_files(source(f"{ROWS}/t.jsonl"))
+    assert caught.value.message == f"{ROWS}/t.jsonl cannot be asked: LocalProtocolError"

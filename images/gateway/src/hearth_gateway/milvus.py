@@ -109,15 +109,29 @@ class MilvusRetriever:
             "encoding_format": "float",
             "truncate_prompt_tokens": AS_MUCH_AS_THE_MODEL_READS,
         }
+        headers = self._bearer()
         try:
-            headers = {"authorization": f"Bearer {key}"} if (key := _secret(asked.api_key_file)) else {}
             response = await self._embedder.post(f"{asked.url.rstrip('/')}/embeddings", json=body, headers=headers)
             if response.is_error:
                 raise self._refusal(response)
             vector: list[float] = response.json()["data"][0]["embedding"]
+        except httpx.LocalProtocolError as error:
+            # This side refuses to send the request, and says so by quoting it: its headers may hold a secret.
+            raise unavailable(f"the embedder {asked.model} cannot be asked: {type(error).__name__}") from None
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             raise unavailable(f"the embedder {asked.model} does not answer: {error}") from error
         return vector
+
+    def _bearer(self) -> dict[str, str]:
+        """The Authorization header. Raises ApiError (503), which any client may read, where no header can carry it."""
+        asked = self._config.embedding
+        key = _secret(asked.api_key_file)
+        if not (key.isascii() and key.isprintable()):
+            raise unavailable(
+                f"the API key for the embedder {asked.model} is not one line of printable ASCII: put one key, and "
+                f"nothing else, under the key token of the Secret that index {self._config.index} names for it"
+            )
+        return {"authorization": f"Bearer {key}"} if key else {}
 
     def _refusal(self, response: httpx.Response) -> ApiError:
         """A question that the embedder cannot read is refused: asking again would be in vain."""

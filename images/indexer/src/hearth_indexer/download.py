@@ -13,10 +13,10 @@ from hearth_indexer.retry import answered
 REDIRECTS = 5
 
 
-def download(url: str, token: str | None, limit: int) -> RawDocument | Skipped:
+def download(url: str, bearer: dict[str, str], limit: int) -> RawDocument | Skipped:
     """The document at `url`; skipped where it is larger than `limit` bytes.
 
-    A token goes in the Authorization header, and never to another host.
+    `bearer` is the Authorization header, or empty: it never goes to another host.
 
     Raises UnavailableError where the server does not answer, BadDataError where it answers no.
     """
@@ -24,8 +24,7 @@ def download(url: str, token: str | None, limit: int) -> RawDocument | Skipped:
         target = url
         for _ in range(REDIRECTS + 1):
             same_host = urlsplit(target).netloc == urlsplit(url).netloc
-            headers = {"authorization": f"Bearer {token}"} if token and same_host else {}
-            content, response = _get(client, target, headers, limit)
+            content, response = _get(client, target, bearer if same_host else {}, limit)
             if response.is_redirect:
                 target = str(httpx.URL(target).join(response.headers["location"]))
                 if not target.startswith("https://"):

@@ -9,7 +9,7 @@ import httpx
 
 from hearth_indexer.outcome import BadDataError, IndexingError, UnavailableError
 from hearth_indexer.retry import answered
-from hearth_indexer.settings import Embedding, secret
+from hearth_indexer.settings import Embedding, bearer
 
 BATCH = 64
 """Texts per request: enough to keep a batching engine busy, little enough to be repeated after a failure."""
@@ -23,8 +23,7 @@ class Embedder:
     def __init__(self, client: httpx.Client, asked: Embedding) -> None:
         self._client = client
         self._asked = asked
-        key = secret(asked.api_key_env)
-        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._headers = bearer(asked.api_key_env)
         self._url = asked.url.removesuffix("/") + "/embeddings"
         self.requested = 0
 

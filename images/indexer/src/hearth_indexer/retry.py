@@ -31,7 +31,7 @@ def answered(
     Pauses double from half a second to half a minute with full jitter, or last as long as `Retry-After` says; after
     `patience` seconds of pauses it gives up.
 
-    Raises UnavailableError with the last thing that was wrong.
+    Raises UnavailableError with the last thing that was wrong, and at once where the request cannot be sent at all.
     """
     paused = 0.0
     attempt = 0
@@ -43,6 +43,9 @@ def answered(
                 return response
             wrong = f"HTTP {response.status_code} {response.reason_phrase}"
             asked = retry_after(response)
+        except httpx.LocalProtocolError as error:
+            # This side refuses to send the request, and says so by quoting it: its headers may hold a secret.
+            raise UnavailableError(f"{what} cannot be asked: {type(error).__name__}") from None
         except httpx.TransportError as error:
             wrong = str(error) or type(error).__name__
         if paused >= patience:

@@ -17,7 +17,7 @@ from hearth_indexer.engine import Engine, connect
 from hearth_indexer.outcome import NotSupportedError
 from hearth_indexer.parse import parse_all
 from hearth_indexer.progress import Progress
-from hearth_indexer.settings import RunSettings, secret
+from hearth_indexer.settings import RunSettings, bearer
 from hearth_indexer.sources import collect
 from hearth_indexer.tokens import token_counter
 
@@ -43,7 +43,7 @@ def run(asked: RunSettings, progress: Progress) -> dict[str, Any]:
     sparse = supported(asked, able, engine.version())
     with httpx.Client(timeout=httpx.Timeout(120, connect=10)) as client:
         first = asked.embeddings[0]
-        counter = token_counter(client, first.url, first.model, secret(first.api_key_env))
+        counter = token_counter(client, first.url, first.model, bearer(first.api_key_env))
         corpus = cut(reading, asked.chunking, counter)
         log.info("%d documents, %d chunks, %d skipped", corpus.documents, len(corpus.chunks), reading.skipped_count)
         progress.tell(corpus.documents, len(corpus.chunks), 0, now=True)

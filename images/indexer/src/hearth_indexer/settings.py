@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from hearth_indexer.outcome import BadConfigurationError
+from hearth_indexer.outcome import BadConfigurationError, UnavailableError
 
 Metric = Literal["Cosine", "InnerProduct", "Euclidean"]
 IndexType = Literal["FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8"]
@@ -135,7 +135,27 @@ def secret(env: str | None) -> str | None:
     """
     if env is None:
         return None
-    value = os.environ.get(env)
+    value = os.environ.get(env, "").strip()
     if not value:
         raise BadConfigurationError(f"environment variable {env} is not set: the Secret it comes from lacks its key")
+    What a file of a Secret has around its value, mostly the line break at its end, is left out.
+
     return value
+
+
+def bearer(env: str | None) -> dict[str, str]:
+    """The Authorization header for the secret in the environment variable; empty where none is named.
+
+    Raises BadConfigurationError where the variable is named but not set, UnavailableError where no header can carry it.
+    """
+    token = secret(env)
+    if token is None:
+        return {}
+    if not (token.isascii() and token.isprintable()):
+        # h11 would refuse it by quoting it, and messages end in statuses. Unavailable: nothing tells of a Secret that
+        # was mended but another try.
+        raise UnavailableError(
+            f"environment variable {env} is not one line of printable ASCII",
+            "put the token, and nothing else, under the key token of the Secret that it comes from",
+        )
+    return {"authorization": f"Bearer {token}"}

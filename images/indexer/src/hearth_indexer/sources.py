@@ -10,7 +10,7 @@ from pathlib import Path
 from hearth_indexer.documents import RawDocument, Skipped
 from hearth_indexer.download import download
 from hearth_indexer.outcome import BadDataError
-from hearth_indexer.settings import Source, secret
+from hearth_indexer.settings import Source, bearer
 
 FILE_LIMIT = 64 * 2**20
 """Bytes of one document; a larger file is skipped."""
@@ -22,7 +22,7 @@ def collect(source: Source) -> Iterator[RawDocument | Skipped]:
     Raises BadDataError where the source itself is missing, UnavailableError where a server does not answer.
     """
     if source.path is None:
-        yield download(source.uri, secret(source.token_env), FILE_LIMIT)
+        yield download(source.uri, bearer(source.token_env), FILE_LIMIT)
         return
     root = Path(source.path)
     if root.is_file():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Mapping
 from typing import Protocol
 
 import httpx
@@ -54,10 +55,10 @@ class EndpointTokens:
 
     exact = True
 
-    def __init__(self, client: httpx.Client, url: str, model: str, key: str | None = None) -> None:
+    def __init__(self, client: httpx.Client, url: str, model: str, headers: Mapping[str, str]) -> None:
         """Raises UnavailableError, or LookupError where the endpoint has no such route."""
         self._client = client
-        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._headers = headers
         self._url = url.removesuffix("/").removesuffix("/v1") + "/tokenize"
         self._model = model
         bare, longest = self._ask("a", special=False)
@@ -86,9 +87,9 @@ class EndpointTokens:
         return int(reply["count"]), reply.get("max_model_len")
 
 
-def token_counter(client: httpx.Client, url: str, model: str, key: str | None = None) -> TokenCounter:
+def token_counter(client: httpx.Client, url: str, model: str, headers: Mapping[str, str]) -> TokenCounter:
     """The embedder's own tokenizer where it can be asked, else an estimate."""
     try:
-        return EndpointTokens(client, url, model, key)
+        return EndpointTokens(client, url, model, headers)
     except LookupError:
         return EstimatedTokens()

@@ -145,13 +145,17 @@ class Config(Part):
 def secret(variable: str | None) -> str | None:
     """The token in the named variable.
 
-    Raises BadConfigError where there is none: to ask without it would look like a source that does not exist.
+    Raises BadConfigError where there is none: to ask without it would look like a source that does not exist. The same
+    where no header can carry it: HTTP libraries refuse such a header by quoting it, and messages end in statuses.
     """
     if variable is None:
         return None
     value = os.environ.get(variable, "").strip()
     if not value:
         raise BadConfigError("TokenMissing", f"{variable} is empty", "put the token under the key token of the Secret")
+    if not (value.isascii() and value.isprintable()):
+        advice = "put the token, and nothing else, under the key token of the Secret"
+        raise BadConfigError("TokenUnusable", f"{variable} is not one line of printable ASCII", advice)
     return value
 
 

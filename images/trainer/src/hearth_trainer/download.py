@@ -35,6 +35,10 @@ def download(source: SourceConfig, space: Path) -> Path:
                 with target.open("wb") as file:
                     for piece in reply.iter_bytes():
                         file.write(piece)
+    except httpx.LocalProtocolError as error:
+        # This side refuses to send the request, and says so by quoting it: its headers may hold the token.
+        message = f"{source.path} cannot be asked: {type(error).__name__}"
+        raise UnavailableError("SourceUnavailable", message) from None
     except httpx.HTTPError as error:
         raise UnavailableError("SourceUnavailable", f"{source.path}: {error or type(error).__name__}") from error
     return target

@@ -111,6 +111,7 @@ class Hub:
         self.label = uri
         self.base = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         self.opener = urllib.request.build_opener(KeepTokenAtHome())
+        self.bearer = _bearer(uri)
         self.repository, self.revision = repository, revision or "main"
         at = f"{self.base}/api/models/{repository}/revision/{quote(self.revision, safe='')}"
         listing = json.loads(self._get(f"{at}?blobs=true"))
@@ -137,9 +138,7 @@ class Hub:
         return str((told.get("lfs") or {}).get("sha256") or told.get("blobId") or f"{name} of commit {self.revision}")
 
     def _get(self, url: str, headers: dict[str, str] | None = None) -> bytes:
-        token = os.environ.get("HF_TOKEN")
-        bearer = {"Authorization": f"Bearer {token}"} if token else {}
-        request = urllib.request.Request(url, headers={**bearer, **(headers or {})})  # noqa: S310 - https by default
+        request = urllib.request.Request(url, headers=self.bearer | (headers or {}))  # noqa: S310 - https by default
         try:
             with self.opener.open(request, timeout=30) as response:
                 body: bytes = response.read()
@@ -161,6 +160,19 @@ class Hub:
             advice = "correct the repository or the revision"
             return ModelError("ModelNotFound", f"{self.label}: no such repository or revision", advice)
         return ModelError("HubUnreachable", f"{self.label}: the hub answers {error.code}", "")
+
+
+def _bearer(uri: str) -> dict[str, str]:
+    """The Authorization header, without the line break that ends a token's file."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not (token.isascii() and token.isprintable()):
+        # Python refuses such a header by quoting it, and what is reported here stands in a status for all to read.
+        raise ModelError(
+            "ModelNotFound",
+            f"{uri}: the token for the hub is not one line of printable ASCII",
+            "put the token, and nothing else, under the key `token` of the Secret in spec.model.secretRef",
+        )
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 Source = Directory | Hub
