@@ -159,9 +159,12 @@ async def test_a_new_name_is_answered_by_engine_pods_that_know_only_the_old_one(
     assert "It" in response.text
 
 
-async def test_a_name_with_a_digest_is_for_the_engine_to_judge(gateway: Any, engine: Any, calling: Any) -> None:
+@pytest.mark.parametrize("served", ["court", "court-v2"])
+async def test_a_name_with_a_digest_is_for_the_engine_to_judge_also_where_another_is_served(
+    gateway: Any, engine: Any, calling: Any, served: str
+) -> None:
     body = {"model": "court@0123456789ab", "messages": [{"role": "user", "content": "Hi"}]}
-    async with calling(gateway()) as client:
+    async with calling(gateway(servedName=served)) as client:
         assert (await client.post(CHAT, json=body)).status_code == 200
     assert engine.asked[0].body["model"] == "court@0123456789ab"
 
@@ -173,6 +176,7 @@ async def test_a_name_with_a_digest_is_for_the_engine_to_judge(gateway: Any, eng
         (b"[]", 400, "must be a JSON object"),
         (b'{"model": 7, "messages": []}', 404, "the model 7 does not exist"),
         (b'{"model": "gpt-4", "messages": []}', 404, "this service serves 'court'"),
+        (b'{"model": "gpt-4@0123456789ab", "messages": []}', 404, "this service serves 'court'"),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_told_so(

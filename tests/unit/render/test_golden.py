@@ -143,3 +143,20 @@ def test_what_the_engine_does_not_read_restarts_no_engine_pod(fields: dict[str, 
 def test_what_the_engine_reads_is_a_new_revision(changed: EngineChoice) -> None:
     before = engine_deployment(OWNER, spec(), choice(), 1)["spec"]["template"]
     assert engine_deployment(OWNER, spec(), changed, 1)["spec"]["template"] != before
+
+
+@pytest.mark.parametrize(
+    ("task", "served", "named"),
+    [
+        ("Generate", "e5", ["--served-model-name=e5"]),
+        ("Embed", "court", ["--served-model-name", "court", "court@aaaaaaaaaaaa"]),
+        ("Embed", "e5", ["--served-model-name", "e5", "court@aaaaaaaaaaaa", "e5@aaaaaaaaaaaa"]),
+    ],
+)
+def test_an_embedder_answers_to_its_pinned_name_whatever_it_is_served_as(
+    task: str, served: str, named: list[str]
+) -> None:
+    template = engine_deployment(OWNER, spec(task=task), choice(served_name=served), 1)["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    _, *arguments = container["args"]
+    assert arguments[: len(named) + 1] == [*named, "--port=8000"]

@@ -14,10 +14,12 @@ ALIASES = {"max_tokens": ("max_tokens", "max_completion_tokens")}
 def check_model(config: Config, body: Body) -> None:
     """The request's model is the served one; a request without one gets it. Raises ApiError (404).
 
-    Behind an @ stands the digest of the model that is wanted, which only the engine knows.
+    Behind an @ stands the digest of the model that is wanted, which only the engine knows. Before it may stand the
+    resource's own name, by which an index asks its embedder whatever that is served as.
     """
     asked = body.setdefault("model", config.served_name)
-    pinned = isinstance(asked, str) and asked.startswith(f"{config.served_name}@")
+    names = (config.served_name, config.service.rpartition("/")[2])
+    pinned = isinstance(asked, str) and asked.startswith(tuple(f"{name}@" for name in names))
     if asked != config.served_name and not pinned:
         raise ApiError(
             404,

@@ -190,7 +190,7 @@ class Builder:
         held: dict[str, Vector] = {}
         for build in others:
             wanted = sorted({c.digest for c in batch} - held.keys())
-            if wanted and build.embedders.get(embedding.field) == embedding.identity:
+            if wanted and embedding.made(build.embedders.get(embedding.field)):
                 self._engine.load(build.collection)
                 self._read.add(build.collection)
                 for row in self._engine.where_in(build.collection, "digest", wanted, ["digest", embedding.field]):

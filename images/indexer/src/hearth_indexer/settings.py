@@ -65,6 +65,8 @@ class Embedding(_Part):
     model: str
     model_digest: str = ""
     """Distinguishes two models that were served under one name; vectors of different digests are never mixed."""
+    former_model: str | None = None
+    """What an earlier version called the same model of the same service."""
     metric: Metric = "Cosine"
     api_key_env: str | None = None
 
@@ -77,6 +79,11 @@ class Embedding(_Part):
     def identity(self) -> str:
         """Two embeddings with equal identities give equal vectors for equal text."""
         return f"{self.model}@{self.model_digest}"
+
+    def made(self, identity: str | None) -> bool:
+        """Whether vectors of this identity are as good as those that are asked for now."""
+        former = f"{self.former_model}@{self.model_digest}" if self.former_model else None
+        return identity is not None and identity in (self.identity, former)
 
 
 class VectorIndexing(_Part):
@@ -131,6 +138,8 @@ def read(path: Path) -> RunSettings:
 def secret(env: str | None) -> str | None:
     """The value of the environment variable that carries a secret; None where none is named.
 
+    What a file of a Secret has around its value, mostly the line break at its end, is left out.
+
     Raises BadConfigurationError where the variable is named but not set.
     """
     if env is None:
@@ -138,8 +147,6 @@ def secret(env: str | None) -> str | None:
     value = os.environ.get(env, "").strip()
     if not value:
         raise BadConfigurationError(f"environment variable {env} is not set: the Secret it comes from lacks its key")
-    What a file of a Secret has around its value, mostly the line break at its end, is left out.
-
     return value
 
 

@@ -161,8 +161,11 @@ def _key_missing(world: World, embedding: Embedding, service: Json) -> Embedders
 def _embedder(service: Json) -> Embedder | None:
     status = service.get("status", {})
     url, digest = status.get("url"), status.get("model", {}).get("digest")
-    name = status.get("resolved", {}).get("servedName")
-    return Embedder(url, pinned_name(name, digest), digest) if url and digest and name else None
+    name, served = service["metadata"]["name"], status.get("resolved", {}).get("servedName")
+    if not (url and digest and served):
+        return None
+    former = pinned_name(served, digest) if served != name else None
+    return Embedder(url, pinned_name(name, digest), digest, former)
 
 
 def _answers(service: Json) -> bool:

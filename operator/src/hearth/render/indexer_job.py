@@ -52,6 +52,8 @@ class Embedder:
     model: str
     """The pinned name: whoever asks for it is never answered by another model."""
     digest: str
+    former: str | None = None
+    """The pinned name that an earlier version gave the same model, where it is another: its vectors are as good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ def _mount(at: int, source: Source) -> Mount:
 
 def _embedding(at: int, embedding: Embedding, made_by: Embedder) -> Json:
     found = {"name": embedding.name, "url": made_by.url, "model": made_by.model, "modelDigest": made_by.digest}
+    if made_by.former:
+        found["formerModel"] = made_by.former
     if embedding.metric:
         found["metric"] = embedding.metric
     if embedding.secret_ref is not None:

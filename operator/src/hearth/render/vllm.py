@@ -84,12 +84,12 @@ def engine_config_map(owner: Json) -> Json:
     }
 
 
-def engine_arguments(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
+def engine_arguments(owner: str, spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
     """vLLM's command line. A flag stands here only if the user wrote it or the plan rests on it."""
     engine = spec.engine or Engine()
     arguments = _model_arguments(choice)
     arguments += [
-        *_names(spec, choice),
+        *_names(owner, spec, choice),
         f"--port={PORT}",
         f"--max-model-len={choice.max_model_len}",
         f"--max-num-seqs={choice.max_concurrency}",
@@ -105,20 +105,23 @@ def engine_arguments(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
     return arguments + [_flag(name, value) for name, value in sorted((engine.args or {}).items())]
 
 
-def pinned_name(served_name: str, digest: str) -> str:
+def pinned_name(owner: str, digest: str) -> str:
     """The name under which an embedder serves exactly this model, beside its usual one.
 
     Vectors of two models cannot be compared. Whoever asks by this name gets an error, and no vector, from a pod that
-    serves another model: in the middle of a rollout too.
+    serves another model: in the middle of a rollout too. It begins with the resource's name, which never changes: an
+    index goes on asking by it when `servedName` is another.
     """
-    return f"{served_name}@{digest.removeprefix('sha256:')[:12]}"
+    return f"{owner}@{digest.removeprefix('sha256:')[:12]}"
 
 
-def _names(spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
+def _names(owner: str, spec: LLMServiceSpec, choice: EngineChoice) -> list[str]:
     if spec.task != "Embed":
         return [f"--served-model-name={choice.served_name}"]
+    # Indexes that an earlier version built ask by the served name and the digest. Mostly both are one name.
+    pinned = dict.fromkeys(pinned_name(name, choice.digest) for name in (owner, choice.served_name))
     # argparse takes several values only as words of their own.
-    return ["--served-model-name", choice.served_name, pinned_name(choice.served_name, choice.digest)]
+    return ["--served-model-name", choice.served_name, *pinned]
 
 
 def _model_arguments(choice: EngineChoice) -> list[str]:
@@ -172,13 +175,13 @@ def _health() -> Json:
     return {"httpGet": {"path": "/health", "port": "http"}}
 
 
-def _engine_container(spec: LLMServiceSpec, choice: EngineChoice, mounts: list[Json]) -> Json:
+def _engine_container(owner: str, spec: LLMServiceSpec, choice: EngineChoice, mounts: list[Json]) -> Json:
     drain = ["python3", f"{SCRIPTS_PATH}/drain.py", str(SETTLE_SECONDS), str(drain_seconds(spec))]
     container: Json = {
         "name": "engine",
         "image": choice.image,
         "command": ["python3", "-m", "vllm.entrypoints.openai.api_server"],
-        "args": engine_arguments(spec, choice),
+        "args": engine_arguments(owner, spec, choice),
         "env": _environment(spec, choice),
         "ports": [{"name": "http", "containerPort": PORT}],
         "resources": {"requests": {"cpu": CPU_REQUEST, "memory": f"{math.ceil(choice.memory_bytes / MIB)}Mi"}},
@@ -207,7 +210,7 @@ def engine_template(owner: Json, spec: LLMServiceSpec, choice: EngineChoice) -> 
     template = restricted_pod(
         labels=pod_labels(owner, "engine"),
         annotations={MODEL_DIGEST: choice.digest},
-        containers=[_engine_container(spec, choice, mounts)],
+        containers=[_engine_container(owner["metadata"]["name"], spec, choice, mounts)],
         init_containers=[_verify_container(choice, source.path, mounts)] if choice.verify else [],
         volumes=[
             *source.volumes,

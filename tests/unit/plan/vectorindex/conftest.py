@@ -45,7 +45,11 @@ RESULT: Json = {
 
 
 def embedder(
-    digest: str = "sha256:" + "a" * 64, ready: bool = True, task: str = "Embed", keys: str | None = None
+    digest: str = "sha256:" + "a" * 64,
+    ready: bool = True,
+    task: str = "Embed",
+    keys: str | None = None,
+    served: str = "embedder",
 ) -> Json:
     """The LLMService that embeds; `keys` names the Secret of the API keys that it asks for."""
     return {
@@ -55,7 +59,7 @@ def embedder(
         "status": {
             "url": "http://embedder.team.svc.cluster.local:8000/v1",
             "model": {"uri": "oci://minilm", "digest": digest},
-            "resolved": {"servedName": "embedder"},
+            "resolved": {"servedName": served},
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
         },
     }

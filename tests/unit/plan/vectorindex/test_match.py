@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hearth.plan.index_match import TYPE
+from hearth_indexer.settings import RunSettings
 
 OTHER = "sha256:" + "b" * 64
 
@@ -59,3 +61,29 @@ def test_an_embedder_that_is_gone_is_no_other_model(scene: Any) -> None:
     scene.around["LLMService"] = None
     scene.act()
     assert scene.condition(TYPE) == ("Unknown", "EmbedderNotFound")
+
+
+def test_another_served_name_changes_neither_what_gateways_ask_for_nor_the_build(scene: Any, made: Any) -> None:
+    scene.serves()
+    before = scene.status["builds"], scene.status["embeddings"]
+    scene.around["LLMService"] = made.embedder(served="e5")
+    scene.act()
+    assert scene.condition("Ready") == ("True", "Indexed")
+    assert scene.condition(TYPE) == ("True", "SameModels")
+    assert (scene.status["builds"], scene.status["embeddings"]) == before
+    assert scene.status["embeddings"][0]["model"] == "embedder@aaaaaaaaaaaa"
+
+
+@pytest.mark.parametrize(("served", "former"), [("embedder", None), ("e5", "e5@aaaaaaaaaaaa")])
+def test_vectors_that_an_earlier_version_made_under_the_served_name_are_not_made_again(
+    scene: Any, made: Any, served: str, former: str | None
+) -> None:
+    scene.around["LLMService"] = made.embedder(served=served)
+    scene.serves()
+    told = [json.loads(c["data"]["config.json"]) for c in scene.children.values() if "config.json" in c.get("data", {})]
+    (embedding,) = RunSettings.model_validate(told[0]).embeddings
+    assert embedding.made(f"embedder@aaaaaaaaaaaa@{embedding.model_digest}")
+    assert embedding.former_model == former
+    assert embedding.made(f"{former}@{embedding.model_digest}") is (former is not None)
+    assert not embedding.made(f"{embedding.model}@{OTHER}")
+    assert not embedding.made(None)
