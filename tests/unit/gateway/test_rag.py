@@ -86,6 +86,46 @@ async def test_earlier_turns_are_kept_and_only_the_last_question_is_retrieved_fo
     assert engine.asked[0].body["messages"][1]["content"] == "First?"
 
 
+ASKED = "Passages:\n[1] Title 1 > Part 1\nFact 1.\n\n[2] Title 2 > Part 2\nFact 2.\n\nQuestion: Weather?"
+CALLED: list[dict[str, Any]] = [
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {}}]},
+    {"role": "tool", "tool_call_id": "c1", "content": "Rain in Lyon."},
+]
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "question", "seen"),
+    [
+        ([{"role": "user", "content": "Weather?"}, *CALLED], ASKED, CALLED),
+        (
+            [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": "It is"}],
+            ASKED,
+            [{"role": "assistant", "content": "It is"}],
+        ),
+        ([{"role": "user", "content": "Weather?"}, {"role": "system", "content": "Be brief."}, *CALLED], ASKED, CALLED),
+        (
+            [{"role": "user", "content": [IMAGE, {"type": "text", "text": "Weather?"}]}],
+            [{"type": "text", "text": ASKED}, IMAGE],
+            [],
+        ),
+        ([{"role": "user", "content": [{"type": "text", "text": "Weather?"}]}], ASKED, []),
+    ],
+    ids=["a tool's answer", "the beginning of an answer", "a late system message", "an image", "text in parts"],
+)
+async def test_what_stands_beside_and_behind_the_question_reaches_the_model(
+    gateway: Any, engine: Any, calling: Any, messages: list[Any], question: Any, seen: list[Any]
+) -> None:
+    index = FakeIndex()
+    async with calling(gateway(index, rag=RAG)) as client:
+        assert (await client.post(CHAT, json={"messages": messages})).status_code == 200
+    assert index.asked == ["Weather?"]
+    system, asked, *behind = engine.asked[0].body["messages"]
+    assert system["content"] == "\n\n".join([SYSTEM, *(m["content"] for m in messages if m["role"] == "system")])
+    assert asked == {"role": "user", "content": question}
+    assert behind == seen
+
+
 async def test_an_answer_comes_with_the_passages_that_it_cites(gateway: Any, engine: Any, calling: Any) -> None:
     engine.answer = "25 days [2]"
     async with calling(gateway(FakeIndex(), rag=RAG)) as client:

@@ -174,11 +174,25 @@ def _citation(number: int, passage: Passage) -> dict[str, Any]:
 
 
 def _rewritten(messages: list[Body], last: int, asked: str) -> list[Body]:
-    """Our system message with the chat's own behind it, the turns before, and the question with its passages."""
+    """Our system message with the chat's own behind it, and the turns, with the passages in the question's.
+
+    What follows the question stays: calls of tools and what came of them, and the beginning of an answer.
+    """
     own = [_text(m) for m in messages if m["role"] in ("system", "developer")]
-    turns = [m for m in messages[:last] if m["role"] not in ("system", "developer")]
     system = "\n\n".join([SYSTEM, *(text for text in own if text)])
-    return [{"role": "system", "content": system}, *turns, {"role": "user", "content": asked}]
+    turns = [*messages[:last], _asking(messages[last], asked), *messages[last + 1 :]]
+    return [{"role": "system", "content": system}, *(m for m in turns if m["role"] not in ("system", "developer"))]
+
+
+def _asking(message: Body, asked: str) -> Body:
+    """The user message with another text; its images and other parts that are no text stay behind it."""
+    content = message["content"]
+    others = [p for p in content if not _is_text(p)] if isinstance(content, list) else []
+    return message | {"content": [{"type": "text", "text": asked}, *others] if others else asked}
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text"
 
 
 def _text(message: Body) -> str:
@@ -187,6 +201,6 @@ def _text(message: Body) -> str:
     if isinstance(content, str):
         return content.strip()
     if isinstance(content, list):
-        parts = [p.get("text", "") for p in content if isinstance(p, dict) and p.get("type") == "text"]
+        parts = [p.get("text", "") for p in content if _is_text(p)]
         return "\n".join(parts).strip()
     return ""
