@@ -245,14 +245,17 @@ async def test_a_model_that_declines_is_an_abstention(gateway: Any, engine: Any,
         ({"messages": [{"role": "assistant", "content": "x"}]}, "no user message"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "has no text"),
         (ask("Q?", n=2), "n must be 1"),
+        (ask("Who \ud83d?"), "half of a surrogate pair"),
     ],
 )
 async def test_a_chat_without_a_question_is_refused(
     gateway: Any, engine: Any, calling: Any, body: dict[str, Any], said: str
 ) -> None:
-    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
-        response = await client.post(CHAT, json=body)
+    index = FakeIndex()
+    async with calling(gateway(index, rag=RAG)) as client:
+        response = await client.post(CHAT, content=json.dumps(body))
     assert response.status_code == 400
+    assert index.asked == []
     assert said in response.json()["error"]["message"]
 
 

@@ -64,6 +64,9 @@ class Rag:
         question = _text(messages[last])
         if not question:
             raise bad_request("the last user message has no text", param="messages")
+        if not _encodable(question):
+            message = "the last user message holds half of a surrogate pair, which is no character: leave it out"
+            raise bad_request(message, param="messages")
         begun = time.monotonic()
         found = await self._retriever.find(question)
         seconds = time.monotonic() - begun
@@ -193,6 +196,15 @@ def _asking(message: Body, asked: str) -> Body:
 
 def _is_text(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == "text"
+
+
+def _encodable(text: str) -> bool:
+    """Whether it can be written in UTF-8: JSON may hold half of a surrogate pair, which Milvus and embedders refuse."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(message: Body) -> str:
