@@ -17,6 +17,7 @@ def planned(plan: Callable[[World, datetime], Plan], world: World, now: datetime
         owner=seen(world.owner),
         children=tuple(map(seen, world.children)),
         pods=tuple(seen(_pod(pod)) for pod in world.pods),
+        replica_sets=tuple(map(seen, world.replica_sets)),
     )
     assert plan(kept, now) == made
     return made

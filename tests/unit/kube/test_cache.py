@@ -65,6 +65,8 @@ def test_pods_of_a_deployment_are_found_through_their_replica_set() -> None:
     world = c.cache.observe(key)
     assert world is not None
     assert [p["metadata"]["name"] for p in world.pods] == ["w-run-1-x"]
+    assert [r["metadata"]["name"] for r in world.replica_sets] == ["w-run-1"]
+    assert [c["metadata"]["name"] for c in world.children] == ["w-run"]
 
 
 def test_a_pod_seen_before_its_replica_set_wakes_the_owner_named_in_its_labels() -> None:

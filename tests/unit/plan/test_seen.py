@@ -77,6 +77,7 @@ def test_what_controllers_report_to_each_other_changes_nothing(kind: str, parts:
     ("kind", "parts"),
     [
         ("Deployment", {"status": {"availableReplicas": 1}}),
+        ("ReplicaSet", {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "2"}}}),
         ("Deployment", {"spec": {"a": 2}}),
         ("Deployment", {"metadata": {"annotations": {"somebody": "wrote"}}}),
         ("Job", {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}),

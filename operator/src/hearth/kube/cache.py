@@ -123,11 +123,13 @@ class WatchCache:
             return None
         child_keys = self.store.controlled_by(owner["metadata"]["uid"])
         children = self.store.objects(k for k in child_keys if k.kind != "Pod")
+        replica_sets = self._below("Deployment", child_keys)
         return World(
             owner=owner,
             settings=self.settings,
             children=children,
             pods=self.store.objects(self._pods_below(child_keys)),
+            replica_sets=self.store.objects(k for k in replica_sets if k.kind == REPLICA_SET.kind),
             related=related or {},
             dependents=self.store.objects(sorted(self._references.pointing_at(key))),
             nodes=self._node_list,
@@ -162,6 +164,11 @@ class WatchCache:
                 self._owner_changed(key, obj)
             self._wake_around(key, obj)
         return change
+
+    def _below(self, kind: str, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
+        """What those of `keys` that are of this kind control."""
+        parents = [key for key in keys if key.kind == kind]
+        return [below for key in parents for below in self.store.controlled_by(self.store.uid(key) or "")]
 
     def _pods_below(self, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
         pods: list[ObjectKey] = []

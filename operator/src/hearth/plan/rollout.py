@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hearth.api.base import Json
+from hearth.plan.seen import REVISION
+from hearth.plan.world import World
 from hearth.render.vllm import TEMPLATE_HASH
 
 
@@ -37,21 +40,66 @@ def same_template(live: Json, desired: Json) -> bool:
     return hashed == wanted
 
 
+def newest_pods(world: World, live: Json | None, pods: Iterable[Json]) -> list[Json]:
+    """Those of a Deployment's pods that tell how its newest template does: not of an earlier one, and not over.
+
+    An old pod that cannot run stays until a new one answers, and what was evicted stays until somebody removes it:
+    neither says anything about the template that is rolled out now.
+    """
+    if live is None or not live.get("status", {}).get("updatedReplicas"):
+        return []  # the first pod of a template is counted there; the newest ones known are those before it
+    ours = [r for r in world.replica_sets if _controller(r) == live["metadata"]["uid"]]
+    newest = max((_revision(r) for r in ours), default=0)
+    old = {r["metadata"]["uid"] for r in ours if _revision(r) < newest}
+    return [p for p in pods if _controller(p) not in old and not is_over(p)]
+
+
+def is_behind(live: Json | None, desired: Json | None) -> bool:
+    """Whether what a Deployment's status tells may be about an earlier template than the one that is wanted.
+
+    `desired` is None where that is not known.
+    """
+    if live is None or (desired is not None and not same_template(live, desired)):
+        return True
+    return not _is_observed(live)
+
+
+def _is_observed(live: Json) -> bool:
+    """Whether the Deployment's controller has seen what is asked of it."""
+    observed: int = live.get("status", {}).get("observedGeneration", 0)
+    asked: int = live["metadata"].get("generation", 0)
+    return observed >= asked
+
+
+def _controller(obj: Json) -> str | None:
+    references: list[Json] = obj["metadata"].get("ownerReferences") or []
+    return next((str(r["uid"]) for r in references if r.get("controller")), None)
+
+
+def _revision(replica_set: Json) -> int:
+    counted = str((replica_set["metadata"].get("annotations") or {}).get(REVISION, ""))
+    return int(counted) if counted.isdigit() else 0
+
+
+def is_over(pod: Json) -> bool:
+    """Whether no container of the pod runs or will run again."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
 def progress(live: Json | None, desired: Json) -> Progress:
     """The progress of `live` towards `desired`."""
     wanted = int(desired["spec"]["replicas"])
     if live is None:
         return Progress(wanted, 0, 0, 0, current=False, deadline_exceeded=False)
     status = live.get("status", {})
-    metadata = live["metadata"]
-    same = same_template(live, desired) and live["spec"].get("replicas") == wanted
-    seen = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
+    same = same_template(live, desired)
+    current = same and live["spec"].get("replicas") == wanted and _is_observed(live)
     conditions = {c["type"]: c for c in status.get("conditions", [])}
     return Progress(
         wanted=wanted,
-        updated=status.get("updatedReplicas", 0) if same and seen else 0,
+        updated=status.get("updatedReplicas", 0) if current else 0,
         available=status.get("availableReplicas", 0),
         total=status.get("replicas", 0),
-        current=same and seen,
+        current=current,
         deadline_exceeded=same and conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded",
     )

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection
 from hearth.api.base import Json
 
 REVISION = "deployment.kubernetes.io/revision"
-"""The Deployment controller counts its revisions in this annotation, in a write of its own."""
+"""The Deployment controller counts its revisions in this annotation: on the Deployment in a write of its own, and on
+each ReplicaSet before it has a pod."""
 POD_CONDITIONS = frozenset({"PodScheduled", "PodReadyToStartContainers", "Ready", "DisruptionTarget"})
 CLAIM = "persistentVolumeClaim"
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")
@@ -58,12 +59,14 @@ def _pod(pod: Json) -> Json:
 
 
 def _replica_set(replica_set: Json) -> Json:
-    """A link between a Deployment and its pods, and nothing else."""
+    """A link between a Deployment and its pods, with the revision that they are of."""
     meta = replica_set["metadata"]
+    kept = _only(meta, _LINK_METADATA) | _controller(meta)
+    revision = _only(meta.get("annotations") or {}, (REVISION,))
     return {
         "apiVersion": replica_set["apiVersion"],
         "kind": replica_set["kind"],
-        "metadata": _only(meta, _LINK_METADATA) | _controller(meta),
+        "metadata": kept | ({"annotations": revision} if revision else {}),
     }
 
 

@@ -12,13 +12,16 @@ from hearth.plan.gpus import why_unschedulable
 from hearth.plan.index_reference import IndexState
 from hearth.plan.memory import MemoryPlan
 from hearth.plan.pod_trouble import Trouble, trouble
-from hearth.plan.rollout import Progress, progress
+from hearth.plan.rollout import Progress, is_behind, is_over, newest_pods, progress
 from hearth.plan.served_claim import mounted_claim
+from hearth.plan.transition import condition
 from hearth.plan.volume_wait import waiting_for_volume
 from hearth.plan.world import World
 from hearth.render.gateway import gateway_name, has_gateway
 from hearth.render.labels import COMPONENT
 from hearth.render.vllm import EngineChoice, engine_name
+
+ROLLED_OUT = "RolledOut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,16 @@ def judge(
     name = world.owner["metadata"]["name"]
     live_engine = world.child("Deployment", engine_name(name))
     live_gateway = world.child("Deployment", gateway_name(name))
-    found = _trouble(world, memory, choice) or _not_created(live_engine) or _not_created(live_gateway)
-    found = found or _waiting_for_volume(world, choice, now)
+    found = _explained(world, _part_trouble(world, "engine", live_engine, engine), memory, choice)
+    if found is None and has_gateway(spec):
+        found = _part_trouble(world, "gateway", live_gateway, gateway)
+    found = found or _late(world, live_engine, engine, choice, now)
     running = (live_engine or {}).get("status", {})
     opened = has_gateway(spec) and still_open(world)
     health = EngineHealth(
         scheduled=_scheduled(world, found),
         available_condition=_available(spec, live_engine, live_gateway, index, opened=opened),
-        rolled_out=Condition("RolledOut", "False", "Waiting", "the model to serve is not settled"),
+        rolled_out=Condition(ROLLED_OUT, "False", "Waiting", "the model to serve is not settled"),
         reason="Progressing",
         message="",
         replicas=running.get("replicas", 0),
@@ -97,8 +102,28 @@ def judge(
     return replace(summary, message=f"{summary.message}; {STILL_OPEN}") if opened else summary
 
 
-def _trouble(world: World, memory: MemoryPlan | None, choice: EngineChoice | None) -> Trouble | None:
-    found = trouble(world.pods_labelled(COMPONENT, "engine")) or trouble(world.pods_labelled(COMPONENT, "gateway"))
+def _part_trouble(world: World, component: str, live: Json | None, desired: Json | None) -> Trouble | None:
+    """What is wrong with the engine or the gateway that the spec asks for now."""
+    pods = newest_pods(world, live, world.pods_labelled(COMPONENT, component))
+    return _unless_old(world, trouble(pods) or _not_created(live), live, desired)
+
+
+def _unless_old(world: World, found: Trouble | None, live: Json | None, desired: Json | None) -> Trouble | None:
+    """The trouble, unless it may be that of an earlier template, which a change of the spec is about to end.
+
+    What is on record for this very spec stays: where only the number of pods has changed, it must not come and go.
+    """
+    if found is None or not is_behind(live, desired):
+        return found
+    told, generation = condition(world.owner.get("status", {}), ROLLED_OUT), world.owner["metadata"].get("generation")
+    stands = (told.get("reason"), told.get("observedGeneration")) == (found.reason, generation)
+    return found if stands else None
+
+
+def _explained(
+    world: World, found: Trouble | None, memory: MemoryPlan | None, choice: EngineChoice | None
+) -> Trouble | None:
+    """The engine's trouble, with what was planned beside what a pod or the scheduler says."""
     if found is None:
         return None
     if found.reason == "OOMKilled" and memory is not None:
@@ -111,17 +136,24 @@ def _trouble(world: World, memory: MemoryPlan | None, choice: EngineChoice | Non
     return found
 
 
-def _waiting_for_volume(world: World, choice: EngineChoice | None, now: datetime) -> Trouble | None:
+def _late(
+    world: World, live: Json | None, desired: Json | None, choice: EngineChoice | None, now: datetime
+) -> Trouble | None:
+    """Engine pods that take too long, where nothing else is known to be wrong with them."""
     claim = mounted_claim(world, choice.uri) if choice is not None else None
     engines = world.pods_labelled(COMPONENT, "engine")
-    return waiting_for_volume(engines, engines, claim, now)
+    found = waiting_for_volume(newest_pods(world, live, engines), engines, claim, now)
+    if found is None and desired is not None and (rollout := progress(live, desired)).deadline_exceeded:
+        message = f"the new revision did not answer in time: {rollout.describe()}"
+        found = Trouble("ProgressDeadlineExceeded", message, lasting=True)
+    return _unless_old(world, found, live, desired)
 
 
 def _not_created(deployment: Json | None) -> Trouble | None:
     """A quota, or an admission policy, that keeps pods from being made at all."""
-    for condition in (deployment or {}).get("status", {}).get("conditions", []):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            message = f"pods cannot be made: {condition.get('message', condition.get('reason', ''))}"
+    for told in (deployment or {}).get("status", {}).get("conditions", []):
+        if told["type"] == "ReplicaFailure" and told["status"] == "True":
+            message = f"pods cannot be made: {told.get('message', told.get('reason', ''))}"
             return Trouble("PodsNotCreated", message, lasting=True)
     return None
 
@@ -130,6 +162,7 @@ def _scheduled(world: World, found: Trouble | None) -> Condition:
     if found is not None and found.reason in ("Unschedulable", "VolumeMissing"):
         return Condition("Scheduled", "False", found.reason, found.message)
     pods = [p for p in world.pods_labelled(COMPONENT, "engine") if "deletionTimestamp" not in p["metadata"]]
+    pods = [p for p in pods if not is_over(p)]
     if not pods:
         return Condition("Scheduled", "Unknown", "NoPods", "there are no engine pods")
     placed = sum(1 for p in pods if p.get("spec", {}).get("nodeName"))
@@ -164,7 +197,7 @@ def _summary(
     if index is not None and index.index is None:
         return _held(health, engine, index.reason, index.message, stalled=index.stalled, waiting_on="VectorIndex")
     if all(p.done for p in parts):
-        rolled = Condition("RolledOut", "True", "Complete", "every pod is of the newest revision")
+        rolled = Condition(ROLLED_OUT, "True", "Complete", "every pod is of the newest revision")
         done = replace(health, rolled_out=rolled, reconciling=False)
         if spec.replicas == 0:
             return replace(done, reason="ScaledToZero", message="replicas is 0: nothing runs, nothing is wrong")
@@ -172,9 +205,6 @@ def _summary(
     if found is not None:
         waiting_on = "a node with room" if found.reason == "Unschedulable" else None
         return _held(health, engine, found.reason, found.message, stalled=found.lasting, waiting_on=waiting_on)
-    if engine.deadline_exceeded:
-        message = f"the new revision did not answer in time: {engine.describe()}"
-        return _held(health, engine, "ProgressDeadlineExceeded", message, stalled=True)
     slow = next(p for p in parts if not p.done)
     what = "engine" if slow is engine else "gateway"
     return _held(health, engine, "RollingOut", f"{what}: {slow.describe()}")
@@ -191,7 +221,7 @@ def _held(
 ) -> EngineHealth:
     if health.available and reason != "RollingOut":
         message = f"{message}; the previous revision is still served" if engine.total else message
-    rolled = Condition("RolledOut", "False", reason, message)
+    rolled = Condition(ROLLED_OUT, "False", reason, message)
     return replace(
         health,
         rolled_out=rolled,

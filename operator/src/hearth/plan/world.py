@@ -43,6 +43,8 @@ class World:
     """Live objects with a controller owner reference to `owner`'s uid."""
     pods: tuple[Json, ...] = ()
     """Live pods that `children` (Jobs, ReplicaSets of Deployments, StatefulSets) control."""
+    replica_sets: tuple[Json, ...] = ()
+    """ReplicaSets of `children`'s Deployments: whose they are and of which revision, which tells old pods from new."""
     related: Mapping[ObjectKey, Json | None] = field(default_factory=dict)
     dependents: tuple[Json, ...] = ()
     """Other Hearth resources of the namespace that refer to `owner`."""

@@ -58,6 +58,7 @@ class Namespace:
         }
         self.children: dict[tuple[str, str], dict[str, Any]] = {}
         self.pods: list[dict[str, Any]] = []
+        self.replica_sets: list[dict[str, Any]] = []
         self.others: dict[tuple[str, str], dict[str, Any]] = {}
         self.nodes: list[dict[str, Any]] = [NODE]
         self.events: list[str] = []
@@ -73,6 +74,7 @@ class Namespace:
             settings=SETTINGS,
             children=tuple(self.children.values()),
             pods=tuple(self.pods),
+            replica_sets=tuple(self.replica_sets),
             related=related,
             nodes=tuple(self.nodes),
         )
@@ -171,6 +173,22 @@ class Namespace:
         old = obj.get("status", {}).get("availableReplicas", 0)
         self._report("court-engine", updated=1, available=old, total=old + 1)
         self.pods.append(self.pod("court-engine", 99, **status))
+
+    def observe(self, deployment: str = "court-engine", *, updated: int = 0) -> None:
+        """The Deployment controller sees the newest template: a ReplicaSet, and that many pods of it beside the old."""
+        obj = self.children[("Deployment", deployment)]
+        number, uid = len(self.replica_sets) + 1, obj["metadata"]["uid"]
+        controller = {"kind": "Deployment", "name": deployment, "uid": uid, "controller": True}
+        meta = {"name": f"{deployment}-{number}", "uid": f"set-{number}", "ownerReferences": [controller]}
+        meta["annotations"] = {"deployment.kubernetes.io/revision": str(number)}
+        self.replica_sets.append({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta})
+        old = obj.get("status", {}).get("availableReplicas", 0)
+        self._report(deployment, updated=updated, available=old, total=old + updated)
+
+    def adopt(self, pod: dict[str, Any], replica_set: int) -> dict[str, Any]:
+        """The pod as one of this ReplicaSet's."""
+        pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "uid": f"set-{replica_set}", "controller": True}]
+        return pod
 
     def serve(self) -> None:
         """From nothing to Ready."""

@@ -75,6 +75,71 @@ def test_a_new_pod_in_trouble_stalls_the_rollout_and_the_old_pod_serves_on(
     assert generate.events[-1] == reason
 
 
+def test_a_corrected_spec_is_not_blamed_for_the_pod_that_it_replaces(generate: Any) -> None:
+    generate.reconcile()
+    generate.finish_inspection()
+    generate.edit(engine={"args": {"frobnicate": "1"}})
+    generate.reconcile()
+    generate.observe(updated=1)
+    generate.pods.append(generate.adopt(generate.pod("court-engine", 1, **crashed(ARGPARSE, 2)), 1))
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "EngineArgumentRejected"
+    generate.edit(engine=None)
+    generate.events.clear()
+    generate.reconcile()
+    assert generate.condition("Stalled")["status"] == "False", "the Deployment still has the old template"
+    generate.reconcile()
+    assert generate.condition("Stalled")["status"] == "False", "its controller has not seen the new one"
+    generate.observe()
+    generate.reconcile()
+    assert generate.condition("Stalled")["status"] == "False", "the new ReplicaSet has no pod yet"
+    generate._report("court-engine", updated=1, available=0, total=2)
+    generate.pods.append(generate.adopt(generate.pod("court-engine", 2, phase="Pending", containerStatuses=[]), 2))
+    generate.reconcile()
+    assert generate.condition("RolledOut")["reason"] == "RollingOut"
+    assert generate.events == ["RollingOut"], "the end of the problem, once"
+    generate.pods[-1]["status"] = crashed(TRACEBACK)
+    generate.reconcile()
+    assert generate.condition("Stalled")["reason"] == "EngineFailed", "a pod of the newest template is to blame"
+
+
+def test_after_a_step_back_the_pod_of_the_step_says_nothing(generate: Any) -> None:
+    generate.serve()
+    generate.observe(updated=1)
+    old = generate.adopt(generate.pods[-1], 1)
+    generate.observe(updated=1)  # another template; and the first one again, whose ReplicaSet counts as the newest
+    generate.replica_sets[0]["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "3"
+    generate.pods = [old, generate.adopt(generate.pod("court-engine", 2, **crashed(ARGPARSE, 2)), 2)]
+    generate.reconcile()
+    assert generate.condition("Stalled")["status"] == "False"
+
+
+@pytest.mark.parametrize("left", [crashed("", 137), {"conditions": [{"type": "PodScheduled", "status": "False"}]}])
+def test_what_an_eviction_left_stalls_no_rollout(generate: Any, left: dict[str, Any]) -> None:
+    generate.serve()
+    generate.pods.append(generate.pod("court-engine", 7, phase="Failed", **left))
+    generate.edit(engine={"maxModelLen": 512})
+    generate.reconcile()
+    generate.break_new_pod()
+    generate.reconcile()
+    assert generate.condition("RolledOut")["reason"] == "RollingOut"
+    assert generate.condition("Scheduled")["status"] == "True"
+
+
+def test_a_stalled_service_that_is_scaled_stays_so(generate: Any) -> None:
+    generate.serve()
+    generate.edit(engine={"args": {"frobnicate": "1"}})
+    generate.reconcile()
+    generate.break_new_pod(**crashed(ARGPARSE, 2))
+    generate.reconcile()
+    events = list(generate.events)
+    generate.edit(replicas=2)
+    for _ in range(3):
+        generate.reconcile()
+        assert generate.condition("Stalled")["reason"] == "EngineArgumentRejected"
+    assert generate.events == events
+
+
 def test_a_pod_that_finds_no_node_is_waited_for(generate: Any) -> None:
     generate.serve()
     generate.edit(resources={"requests": {"cpu": "64"}})
@@ -185,7 +250,7 @@ def test_a_quota_that_allows_no_pod_is_told(generate: Any) -> None:
     generate.finish_inspection()
     generate.reconcile()
     refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: gpus"}
-    generate.deployment()["status"] = {"conditions": [refused]}
+    generate.deployment()["status"] = {"observedGeneration": 1, "conditions": [refused]}
     generate.reconcile()
     assert generate.condition("Stalled")["reason"] == "PodsNotCreated"
     assert "exceeded quota: gpus" in generate.condition("Ready")["message"]
