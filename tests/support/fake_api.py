@@ -45,6 +45,7 @@ class FakeApi:
         self.writes: list[tuple[str, ObjectKey]] = []
         self.reads = 0
         self.before_write: Callable[[str, ObjectKey], None] = lambda verb, key: None
+        self.before_status: Callable[[Json], None] = lambda status: None
         self._version = itertools.count(100)
         self._last_version = 99
         self._oldest = 0
@@ -160,6 +161,8 @@ class FakeApi:
 
     def _apply(self, resource: Resource, obj: Json, manager: str, status: bool) -> Json:
         key = _key(resource, obj)
+        if status:
+            self.before_status(obj["status"])
         self._writing("apply_status" if status else "apply", key)
         meta, stored = obj["metadata"], self.objects.get(key)
         if stored is None:

@@ -3,8 +3,9 @@
 import pytest
 from fake_api import FakeApi
 from harness import Machine
+from hearth.api.base import Json
 from hearth.kube.errors import ConflictError, InvalidError
-from hearth.plan.world import ObjectKey
+from hearth.plan.world import Apply, ObjectKey, Plan
 from widget import config_map, widget, widget_key
 
 TEXT = ObjectKey("ConfigMap", "default", "w-text")
@@ -196,6 +197,40 @@ async def test_a_refused_child_is_told_with_the_servers_words(machine: Machine) 
     assert warnings(machine) == told
     await machine.workers.work_on(widget_key("w"))
     assert warnings(machine) == told, "what is on record is not told again"
+
+
+async def test_a_status_that_its_crd_refuses_is_told_once_and_the_children_are_made(machine: Machine) -> None:
+    def strict(status: Json) -> None:
+        if any(c["reason"] == "Starting" for c in status["conditions"]):
+            raise InvalidError(422, "Invalid", "status.conditions[0].reason: Invalid value: should match '^[A-Z]'")
+
+    machine.api.before_status = strict
+    for _ in range(3):
+        machine.clock.seconds += 400
+        await machine.settle()
+    conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
+    assert (conditions["Stalled"]["reason"], conditions["Stalled"]["status"]) == ("StatusRefused", "True")
+    assert "should match '^[A-Z]'" in conditions["Stalled"]["message"]
+    assert [reason for reason, _ in warnings(machine)] == ["StatusRefused"]
+    assert RUN in machine.api.objects
+    assert [verb for verb, _ in machine.api.writes].count("create") == 1
+    make_available(machine)
+    await machine.converge()
+    conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
+    assert (conditions["Ready"]["status"], conditions["Stalled"]["status"]) == ("True", "False")
+
+
+async def test_no_child_is_made_whose_status_has_to_be_on_record_before_and_is_refused(machine: Machine) -> None:
+    def strict(status: Json) -> None:
+        if "startTime" in status:
+            raise InvalidError(422, "Invalid", "status.startTime: Invalid value")
+
+    machine.api.before_status = strict
+    owner = machine.live("Widget", "w")
+    plan = Plan({"startTime": "now"}, (Apply(config_map("w", "hello")),), status_first=True)
+    outcome = await machine.executor.execute(owner, plan)
+    assert [problem.reason for problem in outcome.problems] == ["StatusRefused"]
+    assert TEXT not in machine.api.objects
 
 
 async def test_an_owner_whose_deletion_no_watch_told_of_is_forgotten_when_its_status_finds_nobody(

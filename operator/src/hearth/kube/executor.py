@@ -12,7 +12,7 @@ from hearth.kube.api import CREATE_ONLY, Api
 from hearth.kube.cache import KIND_LABEL, MANAGED_BY, MANAGER, NAME_LABEL, WatchCache
 from hearth.kube.comparison import difference, digest, same_status
 from hearth.kube.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from hearth.kube.problems import Problem, child_refused, name_taken, with_problems
+from hearth.kube.problems import Problem, child_refused, name_taken, status_refused, with_bug, with_problems
 from hearth.kube.resources import ResourceTable
 from hearth.kube.store import controller_of, version_of
 from hearth.plan.world import Action, Delete, ObjectKey, Plan, key_of
@@ -52,18 +52,33 @@ class Executor:
     async def execute(self, owner: Json, plan: Plan) -> Outcome:
         """Writes children and status. Raises `ApiError` for what is worth another try."""
         outcome = Outcome()
-        if plan.status_first:
-            outcome.writes += await self.write_status(owner, plan.status)
+        if plan.status_first and not await self._record(owner, plan.status, outcome):
+            return outcome
         problems: list[Problem] = []
         for action in plan.actions:
             problem = await self._perform(owner, action, outcome)
             if problem is not None:
                 problems.append(problem)
         status = with_problems(plan.status, owner, problems, self._clock()) if problems else plan.status
-        if problems or not plan.status_first:
-            outcome.writes += await self.write_status(owner, status)
         outcome.problems = tuple(problems)
+        if problems or not plan.status_first:
+            await self._record(owner, status, outcome)
         return outcome
+
+    async def _record(self, owner: Json, status: Json, outcome: Outcome) -> bool:
+        """Writes the status, and returns whether it is on record.
+
+        One that its own CRD refuses is a bug; the status that stands tells of it. Without that, the resource would say
+        nothing more until the cause of the status is gone.
+        """
+        try:
+            outcome.writes += await self.write_status(owner, status)
+        except InvalidError as error:
+            refused = status_refused(error.message)
+            outcome.writes += await self.write_status(owner, with_bug(owner, refused, self._clock()))
+            outcome.problems += (refused,)
+            return False
+        return True
 
     async def write_status(self, owner: Json, status: Json) -> int:
         """Writes the status if it differs from the live one; returns the number of writes."""

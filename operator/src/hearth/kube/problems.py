@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hearth.api.base import Json
-from hearth.plan.conditions import Condition, merge, stalled
+from hearth.plan.conditions import Condition, cut, merge, stalled
 from hearth.plan.world import Event, ObjectKey
+
+QUOTED = 600
+"""Characters of an answer that quotes the whole value it refuses; what to do stands behind it."""
 
 PAUSED = Condition(
     "Paused",
@@ -62,8 +65,18 @@ def internal_error(error: BaseException) -> Problem:
     )
 
 
+def status_refused(message: str) -> Problem:
+    """The API server does not take the status that was planned."""
+    return Problem(
+        "StatusRefused",
+        f"The API server refused the status of this resource: {cut(message, QUOTED)}. All else shown is as it was "
+        "before. Either the CRDs are older than the operator: install charts/hearth-crds of its version; or this is a "
+        "bug in Hearth: please report it. The operator tries again, at most every five minutes.",
+    )
+
+
 def with_bug(owner: Json, bug: Problem, now: datetime) -> Json:
-    """The status that stands, with Stalled=True: the plan failed, and what runs was not touched."""
+    """The status that stands, with Stalled=True: what was planned is not known, or cannot be written down."""
     wanted = (
         Condition("Reconciling", "False", bug.reason),
         Condition("Stalled", "True", bug.reason, bug.message),

@@ -46,12 +46,17 @@ def merge(old: Sequence[Json], wanted: Sequence[Condition], generation: int, now
                 "type": condition.type,
                 "status": condition.status,
                 "reason": condition.reason,
-                "message": condition.message[:MESSAGE_LIMIT],
+                "message": cut(condition.message, MESSAGE_LIMIT),
                 "observedGeneration": generation,
                 "lastTransitionTime": was["lastTransitionTime"] if was is not None and kept else rfc3339(now),
             }
         )
     return merged
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, in at most that many characters; an ellipsis says where more was."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def ready(reason: str, message: str) -> tuple[Condition, ...]:

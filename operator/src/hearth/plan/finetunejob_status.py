@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from hearth.api.base import Json
 from hearth.plan.conditions import Condition, merge, ready, reconciling, rfc3339, stalled
+from hearth.plan.status_parts import failure, pending
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.training_data import DataState
 from hearth.plan.training_run import RunState
@@ -72,9 +73,11 @@ def compose_status(world: World, outcome: Outcome, now: datetime) -> Json:
         status |= _counts(live, outcome.run)
     status |= outcome.extra
     if outcome.stalled:
-        status["failure"] = _failure(outcome)
+        status["failure"] = failure(
+            outcome.reason, outcome.message, retryable=outcome.retryable, suggestion=outcome.suggestion
+        )
     elif outcome.waiting_on:
-        status["pending"] = _pending(live, outcome, now)
+        status["pending"] = pending(live, outcome.reason, outcome.waiting_on, now)
     return status
 
 
@@ -185,14 +188,3 @@ def _counts(live: Json, run: RunState) -> Json:
     if run.began is not None and "trainingStartTime" not in live:
         counts["trainingStartTime"] = rfc3339(run.began)
     return counts
-
-
-def _failure(outcome: Outcome) -> Json:
-    failure: Json = {"class": outcome.reason, "retryable": outcome.retryable, "message": outcome.message}
-    return failure | ({"suggestion": outcome.suggestion} if outcome.suggestion else {})
-
-
-def _pending(live: Json, outcome: Outcome, now: datetime) -> Json:
-    before = live.get("pending", {})
-    since = before["since"] if before.get("reason") == outcome.reason else rfc3339(now)
-    return {"since": since, "reason": outcome.reason, "waitingOn": list(outcome.waiting_on)}

@@ -8,10 +8,11 @@ from datetime import datetime
 from hearth.api.base import Json
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.model_facts import ResolvedModel
-from hearth.plan.conditions import Condition, merge, ready, reconciling, rfc3339, stalled
+from hearth.plan.conditions import Condition, merge, ready, reconciling, stalled
 from hearth.plan.engine_sizing import Sizing
 from hearth.plan.memory import MemoryPlan
 from hearth.plan.service_health import EngineHealth
+from hearth.plan.status_parts import failure, pending
 from hearth.plan.transition import condition, ready_event
 from hearth.plan.world import Event, World
 from hearth.render.labels import selector
@@ -59,9 +60,10 @@ def compose_status(world: World, outcome: Outcome, now: datetime) -> Json:
         status["readyReplicas"] = outcome.health.ready_replicas
     status |= _resolved(outcome)
     if outcome.stalled:
-        status["failure"] = _failure(outcome)
+        # Everything that stalls a service is looked at again when the spec, a pod or what it refers to changes.
+        status["failure"] = failure(outcome.reason, outcome.message, retryable=True, suggestion=outcome.suggestion)
     elif outcome.waiting_on:
-        status["pending"] = _pending(live, outcome, now)
+        status["pending"] = pending(live, outcome.reason, (outcome.waiting_on,), now)
     return status
 
 
@@ -138,15 +140,3 @@ def _resolved(outcome: Outcome) -> Json:
     if memory.kv_tokens is not None:
         planned["kvTokens"] = memory.kv_tokens
     return {"resolved": resolved, "memory": planned, "model": {"uri": model.source, "digest": model.digest}}
-
-
-def _failure(outcome: Outcome) -> Json:
-    # Everything that stalls a service is looked at again when the spec, a pod or what it refers to changes.
-    failure: Json = {"class": outcome.reason, "retryable": True, "message": outcome.message}
-    return failure | ({"suggestion": outcome.suggestion} if outcome.suggestion else {})
-
-
-def _pending(live: Json, outcome: Outcome, now: datetime) -> Json:
-    before = live.get("pending", {})
-    since = before["since"] if before.get("reason") == outcome.reason else rfc3339(now)
-    return {"since": since, "reason": outcome.reason, "waitingOn": [outcome.waiting_on]}

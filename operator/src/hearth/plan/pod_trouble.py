@@ -15,6 +15,8 @@ _MISSING_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _ERROR_LINE = re.compile(r"\berror\b|exception|refused|invalid|not found|unrecognized", re.IGNORECASE)
 _LOG_PREFIX = re.compile(r"^(\(\w+ pid=\d+\) )?((ERROR|WARNING|INFO) [0-9-]+ [0-9:]+ (\[[^\]]+\] )?)?")
 _SHOWN = 600
+_LONGEST_WORD = 58
+"""With Failed or Killed behind it, it is as long as a reason may be."""
 KILLED = 137
 """Exit code of a process that SIGKILL ended (128 + 9), whoever sent it."""
 
@@ -108,9 +110,8 @@ def _of_end(name: str, ended: Json) -> Trouble:
     code, text = ended.get("exitCode"), ended.get("message", "")
     if ended.get("reason") == "OOMKilled":
         return Trouble("OOMKilled", f"container {name} was ended for using more memory than its limit", lasting=True)
-    decoded = _decoded(text)
-    if decoded and "error" in decoded:
-        error = decoded["error"]
+    error = (_decoded(text) or {}).get("error")
+    if isinstance(error, dict) and "class" in error and "message" in error:
         return Trouble(str(error["class"]), str(error["message"]), lasting=code not in (69, 75))
     line = last_error_line(text)
     if code == KILLED:
@@ -118,14 +119,18 @@ def _of_end(name: str, ended: Json) -> Trouble:
             f"container {name} was killed (exit code {KILLED}) and not for its memory limit: by a failed probe, at the "
             "end of its grace period, or by a node that ran out of memory"
         )
-        return Trouble(
-            f"{name.capitalize()}Killed", told + (f"; its log ends with: {line}" if line else ""), lasting=True
-        )
+        return Trouble(f"{_word(name)}Killed", told + (f"; its log ends with: {line}" if line else ""), lasting=True)
     if code == 2 and "error:" in line:
         complaint = line.split("error:", 1)[1].strip()
         return Trouble("EngineArgumentRejected", f"the engine rejects an argument: {complaint}", lasting=True)
     said = f": {line}" if line else f" ({ended.get('reason', 'Error')})"
-    return Trouble(f"{name.capitalize()}Failed", f"container {name} ended with exit code {code}{said}", lasting=True)
+    return Trouble(f"{_word(name)}Failed", f"container {name} ended with exit code {code}{said}", lasting=True)
+
+
+def _word(container: str) -> str:
+    """The container's name as the first part of a reason: admission webhooks give pods containers of any name."""
+    word = "".join(part.capitalize() for part in container.split("-"))
+    return (word if word[:1].isalpha() else f"Container{word}")[:_LONGEST_WORD]
 
 
 def _decoded(text: str) -> Json | None:

@@ -12,6 +12,7 @@ from hearth.plan.index_engine import claim_key, engine_state
 from hearth.plan.index_inputs import embedder_keys, embedders_state, keys, sources_state
 from hearth.plan.index_match import serving_embedder_keys
 from hearth.plan.quiet import settle, while_pods_are_new
+from hearth.plan.status_parts import failure
 from hearth.plan.validation import Invalid, parse
 from hearth.plan.vectorindex_status import compose_status, events
 from hearth.plan.world import KindPlan, ObjectKey, Plan, World
@@ -66,7 +67,7 @@ def _invalid(world: World, spec: Invalid, now: datetime) -> Plan:
         "observedGeneration": generation,
         "phase": "Stalled",
         "conditions": [*merge(live.get("conditions", []), summary, generation, now), *others],
-        "failure": {"class": "InvalidSpec", "retryable": False, "message": spec.message},
+        "failure": failure("InvalidSpec", spec.message, retryable=False),
     }
     return Plan(status=status, events=events(live, status))
 

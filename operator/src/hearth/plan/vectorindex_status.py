@@ -12,6 +12,7 @@ from hearth.plan.index_build import BuildState
 from hearth.plan.index_engine import EngineState
 from hearth.plan.index_inputs import SourcesState
 from hearth.plan.index_match import match_condition
+from hearth.plan.status_parts import failure, pending
 from hearth.plan.transition import ready_event
 from hearth.plan.world import Event, World
 from hearth.render.indexer_job import DEFAULT_RECALL
@@ -63,9 +64,12 @@ def compose_status(
     own = (engine.condition, sources.condition, build.condition, recall, match)
     status["conditions"] = merge(live.get("conditions", []), [*summary.conditions, *own], generation, now)
     if summary.failure:
-        status["failure"] = summary.failure
+        told = summary.failure
+        status["failure"] = failure(
+            told["class"], told["message"], retryable=told["retryable"], suggestion=told.get("suggestion")
+        )
     if summary.waiting_on:
-        status["pending"] = _pending(live, summary, now)
+        status["pending"] = pending(live, summary.conditions[0].reason, summary.waiting_on, now)
     return {key: value for key, value in status.items() if value not in ({}, [])}
 
 
@@ -229,13 +233,6 @@ def _phase(spec: VectorIndexSpec, summary: Summary) -> str:
     if by_type["Ready"] == "True":
         return "Serving"
     return "Stalled" if by_type["Stalled"] == "True" else "Progressing"
-
-
-def _pending(live: Json, summary: Summary, now: datetime) -> Json:
-    reason = summary.conditions[0].reason
-    before = live.get("pending", {})
-    since = before["since"] if before.get("reason") == reason else rfc3339(now)
-    return {"since": since, "reason": reason, "waitingOn": list(summary.waiting_on)}
 
 
 def events(live: Json, status: Json) -> tuple[Event, ...]:

@@ -38,6 +38,20 @@ def test_what_the_scheduler_says_of_a_pod_is_passed_on(law: Any, part: str) -> N
 
 
 @pytest.mark.parametrize("part", ["prepare", "train"])
+def test_a_scheduler_that_names_every_taint_is_cut_to_what_a_status_holds(law: Any, part: str) -> None:
+    begin(law, part)
+    said = "0/12 nodes are available: " + ", ".join(f"1 node(s) had untolerated taint(s) {n * 80}" for n in "abcdefghi")
+    placing = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said * 6}
+    law.pod(part, phase="Pending", conditions=[placing])
+    law.pass_time(61)
+    law.reconcile()
+    reason, message = told(law)
+    assert (reason, len(message), message[-1]) == ("Unschedulable", 1024, "…")
+    assert message[:1023] == (said * 6)[:1023]
+    assert all(len(what) <= 1024 for what in law.status["pending"]["waitingOn"])
+
+
+@pytest.mark.parametrize("part", ["prepare", "train"])
 def test_a_job_that_gets_no_pod_is_told_after_a_minute_with_where_to_look(law: Any, part: str) -> None:
     begin(law, part)
     law.pass_time(50)

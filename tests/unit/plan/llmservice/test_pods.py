@@ -35,6 +35,13 @@ def crashed(message: str, code: int = 1, reason: str = "Error") -> dict[str, Any
     return {"containerStatuses": [status]}
 
 
+def sidecar(name: str, code: int = 1) -> dict[str, Any]:
+    """A container that an admission webhook has put into the pod, and that fails."""
+    waiting, ended = {"reason": "CrashLoopBackOff"}, {"exitCode": code, "message": "permission denied"}
+    status = {"name": name, "ready": False, "state": {"waiting": waiting}, "lastState": {"terminated": ended}}
+    return {"initContainerStatuses": [status]}
+
+
 def pulling(reason: str) -> dict[str, Any]:
     waiting = {"reason": reason, "message": "manifest unknown"}
     return {
@@ -51,6 +58,12 @@ def pulling(reason: str) -> dict[str, Any]:
         (crashed(TRACEBACK), "EngineFailed", "ValueError: Unknown attention backend FOO"),
         (crashed("", 137, "OOMKilled"), "OOMKilled", "planned were weights 0.3 GiB, kv-cache 1.0 GiB"),
         (crashed("", 137), "EngineKilled", "was killed (exit code 137) and not for its memory limit"),
+        (sidecar("vault-agent-init"), "VaultAgentInitFailed", "container vault-agent-init ended with exit code 1"),
+        (sidecar("vault-agent-init", 137), "VaultAgentInitKilled", "container vault-agent-init was killed"),
+        (sidecar("3proxy"), "Container3proxyFailed", "container 3proxy ended with exit code 1: permission denied"),
+        (sidecar("a-" + "b" * 61), "AB" + "b" * 56 + "Failed", "ended with exit code 1: permission denied"),
+        (crashed('{"error": "no dictionary"}', 1), "EngineFailed", 'exit code 1: {"error": "no dictionary"}'),
+        (crashed("x" * 9000, 1), "EngineFailed", "x" * 500),
         (crashed("RuntimeError: probe", 137), "EngineKilled", "its log ends with: RuntimeError: probe"),
         (
             crashed('{"error": {"class": "DigestMismatch", "message": "model.safetensors has sha256 0"}}', 65),
