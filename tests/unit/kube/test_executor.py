@@ -4,7 +4,7 @@ import pytest
 from fake_api import FakeApi
 from harness import Machine
 from hearth.api.base import Json
-from hearth.kube.errors import ConflictError, InvalidError
+from hearth.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError
 from hearth.plan.world import Apply, ObjectKey, Plan
 from widget import config_map, widget, widget_key
 
@@ -197,6 +197,55 @@ async def test_a_refused_child_is_told_with_the_servers_words(machine: Machine) 
     assert warnings(machine) == told
     await machine.workers.work_on(widget_key("w"))
     assert warnings(machine) == told, "what is on record is not told again"
+
+
+async def test_a_webhook_that_is_down_is_told_until_it_answers(machine: Machine) -> None:
+    words = 'Internal error occurred: failed calling webhook "policy.example": connection refused'
+
+    def webhook(verb: str, key: ObjectKey) -> None:
+        if key == RUN and verb == "apply":
+            raise ApiError(500, "InternalError", words)
+
+    machine.api.before_write = webhook
+    for _ in range(3):
+        machine.clock.seconds += 400
+        await machine.settle()
+    stalled = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}["Stalled"]
+    assert (stalled["reason"], stalled["status"]) == ("ChildRefused", "True")
+    assert stalled["message"] == f"The API server refused Deployment w-run: {words}"
+    assert [reason for reason, _ in warnings(machine)] == ["ChildRefused"]
+    assert [verb for verb, _ in machine.api.writes].count("apply_status") == 1
+    machine.api.before_write = lambda verb, key: None
+    machine.clock.seconds += 400
+    await machine.settle()
+    assert RUN in machine.api.objects
+    assert {c["type"]: c["status"] for c in machine.live("Widget", "w")["status"]["conditions"]}["Stalled"] == "False"
+
+
+@pytest.mark.parametrize("code", [401, 429, 503, 504])
+async def test_an_api_server_that_has_no_time_is_no_news_about_a_child(machine: Machine, code: int) -> None:
+    def busy(verb: str, key: ObjectKey) -> None:
+        if key == RUN:
+            raise ApiError(code, "", "too many requests")
+
+    machine.api.before_write = busy
+    await machine.workers.work_on(widget_key("w"))
+    assert "conditions" not in machine.live("Widget", "w")["status"]
+
+
+async def test_a_deletion_that_a_policy_forbids_is_told(machine: Machine) -> None:
+    extra = ObjectKey("ConfigMap", "default", "w-extra")
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].update(extra="more"))
+    await machine.converge()
+
+    def policy(verb: str, key: ObjectKey) -> None:
+        if (verb, key) == ("delete", extra):
+            raise ForbiddenError(403, "Forbidden", "deletion is protected")
+
+    machine.api.before_write = policy
+    machine.api.edit(widget_key("w"), lambda obj: obj["spec"].pop("extra"))
+    await machine.converge()
+    assert warnings(machine) == [("ChildRefused", "The API server refused ConfigMap w-extra: deletion is protected")]
 
 
 async def test_a_status_that_its_crd_refuses_is_told_once_and_the_children_are_made(machine: Machine) -> None:

@@ -11,7 +11,7 @@ from hearth.api.base import Json
 from hearth.kube.api import CREATE_ONLY, Api
 from hearth.kube.cache import KIND_LABEL, MANAGED_BY, MANAGER, NAME_LABEL, WatchCache
 from hearth.kube.comparison import difference, digest, same_status
-from hearth.kube.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from hearth.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from hearth.kube.problems import Problem, child_refused, name_taken, status_refused, with_bug, with_problems
 from hearth.kube.resources import ResourceTable
 from hearth.kube.store import controller_of, version_of
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 CHILDREN = "hearth/children"
 STATUS = "hearth/status"
 APPLIED_HASH = "hearth.dev/applied-hash"
+ABOUT_THE_SERVER = frozenset({401, 409, 410, 429, 503, 504})
+"""Answers that say nothing about the object: the account, the cache's age or the server's load are their cause."""
 
 
 @dataclass(slots=True)
@@ -50,20 +52,29 @@ class Executor:
         """Names that were somebody else's when an owner's child needed them, with that owner."""
 
     async def execute(self, owner: Json, plan: Plan) -> Outcome:
-        """Writes children and status. Raises `ApiError` for what is worth another try."""
+        """Writes children and status. Raises `ApiError` for what another try may mend and no user can."""
         outcome = Outcome()
         if plan.status_first and not await self._record(owner, plan.status, outcome):
             return outcome
-        problems: list[Problem] = []
-        for action in plan.actions:
-            problem = await self._perform(owner, action, outcome)
-            if problem is not None:
-                problems.append(problem)
+        problems = await self._perform_all(owner, plan, outcome)
         status = with_problems(plan.status, owner, problems, self._clock()) if problems else plan.status
         outcome.problems = tuple(problems)
         if problems or not plan.status_first:
             await self._record(owner, status, outcome)
         return outcome
+
+    async def _perform_all(self, owner: Json, plan: Plan, outcome: Outcome) -> list[Problem]:
+        problems: list[Problem] = []
+        for action in plan.actions:
+            try:
+                problem = await self._perform(owner, action, outcome)
+            except ApiError as error:
+                if error.code in ABOUT_THE_SERVER:
+                    raise
+                # Such as a webhook that is down. The next child would take as long to be refused, so it is not tried.
+                return [*problems, child_refused(_named(owner, action), error.message)]
+            problems += [problem] if problem is not None else []
+        return problems
 
     async def _record(self, owner: Json, status: Json, outcome: Outcome) -> bool:
         """Writes the status, and returns whether it is on record.
@@ -241,6 +252,13 @@ def _is_ownerless_child_of(owner: Json, live: Json) -> bool:
     labels = live["metadata"].get("labels", {})
     marks = (labels.get(MANAGED_BY), labels.get(KIND_LABEL), labels.get(NAME_LABEL))
     return controller_of(live) is None and marks == (MANAGER, owner["kind"], owner["metadata"]["name"])
+
+
+def _named(owner: Json, action: Action) -> ObjectKey:
+    """Which object an action is about."""
+    if isinstance(action, Delete):
+        return action.key
+    return ObjectKey(action.obj["kind"], owner["metadata"]["namespace"], action.obj["metadata"]["name"])
 
 
 def _hash_of(desired: Json) -> str:
