@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -14,7 +14,8 @@ from hearth.plan.conditions import Condition
 from hearth.plan.index_engine import EngineState
 from hearth.plan.index_inputs import EmbeddersState, SourcesState
 from hearth.plan.job_config import as_read_by
-from hearth.plan.pod_trouble import result_of, trouble
+from hearth.plan.pod_delay import start_delay
+from hearth.plan.pod_trouble import Trouble, result_of, trouble
 from hearth.plan.world import Action, Apply, Delete, World, key_of
 from hearth.render.indexer_job import (
     BUILD,
@@ -132,17 +133,27 @@ def _under_way(
         return _out_of_memory(pods[0], wanted, actions)
     if job_state.has(live, "Failed"):
         return _failed(live, pods, wanted, actions, spare, result, now)
+    # Of an attempt that has told why it ended, the Job controller makes another one.
+    found = None if "error" in result else trouble(pods)
+    delay = start_delay(live, pods, now)
+    making = BuildState(_being_made(wanted, result), wanted, actions, build=build, building=True)
+    return _not_running(making, found or delay.trouble) or replace(making, look_again=delay.look_again)
+
+
+def _being_made(wanted: str, result: Json) -> Condition:
+    said = f"build {wanted} is being made"
     if "error" in result:
-        # The pod has ended and the Job controller has not decided yet, or has begun another attempt.
-        said = f"build {wanted} is being made; the last attempt ended with: {result['error']['message']}"
-        return BuildState(Condition(TYPE, "False", "Building", said), wanted, actions, build=build, building=True)
-    found = trouble(pods)
-    if found is not None:
-        told = Condition(TYPE, "False", found.reason, f"build {wanted} does not run: {found.message}")
-        failure = {"class": found.reason, "retryable": True, "message": told.message} if found.lasting else {}
-        return BuildState(told, wanted, actions, build=build, building=True, stalled=found.lasting, failure=failure)
-    told = Condition(TYPE, "False", "Building", f"build {wanted} is being made")
-    return BuildState(told, wanted, actions, build=build, building=True)
+        said = f"{said}; the last attempt ended with: {result['error']['message']}"
+    return Condition(TYPE, "False", "Building", said)
+
+
+def _not_running(making: BuildState, found: Trouble | None) -> BuildState | None:
+    """A build that is to run, and whose pod does not, or is not there."""
+    if found is None:
+        return None
+    told = Condition(TYPE, "False", found.reason, f"build {making.wanted} does not run: {found.message}")
+    failure = {"class": found.reason, "retryable": True, "message": told.message} if found.lasting else {}
+    return replace(making, condition=told, stalled=found.lasting, failure=failure)
 
 
 def _resources_changed(live: Json, spec: VectorIndexSpec) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from hearth.api.base import Json, quantity
 from hearth.api.vectorindex import VectorIndexSpec
 from hearth.plan.conditions import Condition
+from hearth.plan.pod_delay import NO_POD, NO_PODS, Delay, no_pod_delay, run_delay
 from hearth.plan.pod_trouble import trouble
 from hearth.plan.storage_class import class_name, expandable, storage_class
+from hearth.plan.transition import condition
 from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
 from hearth.render.labels import COMPONENT, owner_labels
 from hearth.render.milvus import (
@@ -24,6 +28,7 @@ from hearth.render.milvus import (
 )
 
 TYPE = "EngineReady"
+STARTING = "Starting"
 
 FILE_DRIVERS = ("nfs", "smb", "cephfs", "efs.csi", "file.csi.azure", "filestore", "azurefile", "glusterfs", "lustre")
 """Parts of the provisioner names of file systems that are served over a network."""
@@ -44,6 +49,8 @@ class EngineState:
     waiting_on: str | None = None
     refusal: Condition | None = None
     """Something that the spec asks for and that is not done, while the engine runs on as it is."""
+    look_again: timedelta | None = None
+    """When something may be overdue that no watch tells of."""
 
     @property
     def ready(self) -> bool:
@@ -57,7 +64,7 @@ def claim_key(owner: Json) -> ObjectKey:
     return ObjectKey("PersistentVolumeClaim", meta["namespace"], claim_name(meta["name"]))
 
 
-def engine_state(world: World, spec: VectorIndexSpec) -> EngineState:
+def engine_state(world: World, spec: VectorIndexSpec, now: datetime) -> EngineState:
     """What is written for the engine, and how it is."""
     external = spec.milvus.external
     if external is not None:
@@ -67,7 +74,7 @@ def engine_state(world: World, spec: VectorIndexSpec) -> EngineState:
     name = milvus_name(world.owner["metadata"]["name"])
     if refused is not None and world.child("StatefulSet", name) is None:
         return refused
-    return _running(world, spec, refused)
+    return _running(world, spec, refused, now)
 
 
 def _storage_refusal(world: World, spec: VectorIndexSpec) -> EngineState | None:
@@ -110,7 +117,7 @@ class _Volume:
     refusal: Condition | None = None
 
 
-def _running(world: World, spec: VectorIndexSpec, refused: EngineState | None) -> EngineState:
+def _running(world: World, spec: VectorIndexSpec, refused: EngineState | None, now: datetime) -> EngineState:
     owner, topology = world.owner, spec.milvus.topology
     name = milvus_name(owner["metadata"]["name"])
     live = world.child("StatefulSet", name)
@@ -133,16 +140,14 @@ def _running(world: World, spec: VectorIndexSpec, refused: EngineState | None) -
     else:
         actions.append(Apply(stateful_set(owner, spec, choice)))
     claim = world.related.get(claim_key(owner))
-    condition, stalled, waiting_on = _health(world, spec, live, volume)
-    return EngineState(
-        condition=condition,
+    health = _health(world, spec, live, volume, now)
+    return replace(
+        health,
         actions=(*actions, *volume.actions),
         endpoint=endpoint(owner, world.settings.cluster_domain),
         identity=f"{image} {claim['metadata']['uid']}" if claim else None,
         image=image,
         storage=_storage_status(owner, volume, claim),
-        stalled=stalled,
-        waiting_on=waiting_on,
         refusal=volume.refusal or (refused.condition if refused else None),
     )
 
@@ -211,27 +216,56 @@ def _storage_status(owner: Json, volume: _Volume, claim: Json | None) -> Json:
     return told | ({"capacity": capacity} if capacity else {})
 
 
-def _health(
-    world: World, spec: VectorIndexSpec, live: Json | None, volume: _Volume
-) -> tuple[Condition, bool, str | None]:
+def _health(world: World, spec: VectorIndexSpec, live: Json | None, volume: _Volume, now: datetime) -> EngineState:
     """The condition, whether somebody has to act, and what is waited for."""
     if spec.suspend:
-        return Condition(TYPE, "False", "Suspended", "the engine is stopped; its volume stays"), False, None
+        return EngineState(Condition(TYPE, "False", "Suspended", "the engine is stopped; its volume stays"))
     pods = world.pods_labelled(COMPONENT, "milvus")
     if any(_is_ready(p) for p in pods):
         kept = "stays" if spec.deletion_policy == "Retain" else "goes"
         claim = claim_name(world.owner["metadata"]["name"])
         message = f"answers; its data is on PersistentVolumeClaim {claim}, which {kept} when the index is deleted"
-        return Condition(TYPE, "True", "Answers", f"{message}; {volume.note}" if volume.note else message), False, None
+        return EngineState(Condition(TYPE, "True", "Answers", f"{message}; {volume.note}" if volume.note else message))
     if volume.recreate:
         message = "the StatefulSet is made again with the larger volume in its template; its pod runs on"
-        return Condition(TYPE, "True", "Growing", message), False, None
-    found = trouble(pods)
+        return EngineState(Condition(TYPE, "True", "Growing", message))
+    delay = _delay(world, live, pods, now)
+    found = trouble(pods) or delay.trouble
     if found is not None:
-        message = f"Milvus does not run: {found.message}"
-        return Condition(TYPE, "False", found.reason, message), found.lasting, "a node" if not found.lasting else None
+        told = Condition(TYPE, "False", found.reason, f"Milvus does not run: {found.message}")
+        waits_for = "a node" if found.reason == "Unschedulable" else _first_pod(world)
+        return EngineState(told, stalled=found.lasting, waiting_on=None if found.lasting else waits_for)
     message = "Milvus is starting" if live is not None else "Milvus is being made"
-    return Condition(TYPE, "False", "Starting", message), False, None
+    return EngineState(
+        Condition(TYPE, "False", STARTING, message),
+        waiting_on=None if pods else _first_pod(world),
+        look_again=delay.look_again,
+    )
+
+
+def _delay(world: World, live: Json | None, pods: Sequence[Json], now: datetime) -> Delay:
+    """What is overdue. A StatefulSet may be old, and its pod have gone just now: waiting begins when that is told."""
+    if pods or live is None or not _is_observed(live):
+        return run_delay(pods, now)
+    status = world.owner.get("status", {})
+    before, pending = condition(status, TYPE), status.get("pending", {})
+    since = now
+    if pending.get("reason") == STARTING and _first_pod(world) in pending.get("waitingOn", ()):
+        since = datetime.fromisoformat(pending["since"])
+    elif before.get("observedGeneration") == world.owner["metadata"].get("generation") and before["reason"] == NO_PODS:
+        since = datetime.fromisoformat(before["lastTransitionTime"]) - NO_POD  # it still has none
+    return no_pod_delay(live, since, now)
+
+
+def _is_observed(live: Json) -> bool:
+    """Whether the StatefulSet's controller has come to it; it makes the pod in the pass in which it says so."""
+    observed: int = live.get("status", {}).get("observedGeneration", 0)
+    asked: int = live["metadata"].get("generation", 0)
+    return observed >= asked
+
+
+def _first_pod(world: World) -> str:
+    return f"pod {milvus_name(world.owner['metadata']['name'])}-0"
 
 
 def _is_ready(pod: Json) -> bool:

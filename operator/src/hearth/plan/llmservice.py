@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hearth.api.base import Json
 from hearth.api.llmservice import KIND, LLMServiceSpec
@@ -98,11 +98,19 @@ def _sizing(world: World, spec: LLMServiceSpec, state: ModelState, model: Resolv
     return unmoved if running is not None and same_template(running, wanted) else sizing
 
 
-def _told(world: World, outcome: Outcome, now: datetime, actions: tuple[Action, ...] = ()) -> Plan:
+def _told(
+    world: World,
+    outcome: Outcome,
+    now: datetime,
+    actions: tuple[Action, ...] = (),
+    *,
+    look_again: timedelta | None = None,
+) -> Plan:
     """A plan that writes the outcome's status, with the Events that its change is worth."""
     status = compose_status(world, outcome, now)
     live = world.owner.get("status", {})
-    made = Plan(status, actions, events(live, status), look_again=next_look(world.pods, now))
+    waits = [wait for wait in (look_again, next_look(world.pods, now)) if wait is not None]
+    made = Plan(status, actions, events(live, status), look_again=min(waits, default=None))
     ordinary = all(condition(s, "Ready").get("reason") in ORDINARY for s in (live, status))
     quiet_until = while_pods_are_made(world, actions, now) if ordinary else while_pods_are_new(world)
     return settle(made, world, now, quiet_until)
@@ -149,7 +157,8 @@ def _without_model(world: World, spec: LLMServiceSpec, model: ModelState, now: d
         waiting_on=model.waiting_on,
         health=health,
     )
-    return _told(world, outcome, now, (Apply(engine_config_map(world.owner)), *model.actions))
+    actions = (Apply(engine_config_map(world.owner)), *model.actions)
+    return _told(world, outcome, now, actions, look_again=model.look_again)
 
 
 def _still_serving(message: str, health: EngineHealth) -> str:
@@ -202,7 +211,8 @@ def _serving(
         retrieval=index.retrieval if index else None,
     )
     leftovers = _leftovers(world, objects, complete=bool(front))
-    return _told(world, outcome, now, (*(Apply(o) for o in objects), *leftovers, *model.actions))
+    actions = (*(Apply(o) for o in objects), *leftovers, *model.actions)
+    return _told(world, outcome, now, actions, look_again=model.look_again)
 
 
 def _choice(

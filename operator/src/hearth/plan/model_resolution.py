@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from hearth.plan import job_state
 from hearth.plan.conditions import Condition
 from hearth.plan.engine_record import records
 from hearth.plan.fine_tune_reference import fine_tune_key
+from hearth.plan.pod_delay import NO_PODS, Delay, start_delay
 from hearth.plan.pod_trouble import result_of, trouble
 from hearth.plan.served_claim import claim_of_one_node, mounted_claim
 from hearth.plan.transition import condition
@@ -28,6 +29,8 @@ from hearth.render.sources import UnsupportedUriError
 from hearth.render.vllm import engine_name
 
 TYPE = "ModelReady"
+NO_INSPECTION = (NO_PODS, "PodTerminating")
+"""Why there is none: gone, as soon as there is one."""
 LONGEST_VALUE = 128
 """Characters of the annotation `hearth.dev/reread` that count."""
 
@@ -44,6 +47,8 @@ class ModelState:
     waiting_on: str | None = None
     suggestion: str | None = None
     actions: tuple[Action, ...] = ()
+    look_again: timedelta | None = None
+    """When something may be overdue that no watch tells of."""
 
 
 def resolve_model(world: World, spec: LLMServiceSpec, now: datetime) -> ModelState:
@@ -120,7 +125,7 @@ def _read_again(found: ModelState, read: Sequence[ResolvedModel], asked: str) ->
     told = _ready(read[0]).condition
     if found.condition.reason != "Inspecting":
         told = replace(told, message=f"{told.message}; asked to read it again: {found.condition.message}")
-    return ModelState(told, read[0], actions=found.actions)
+    return ModelState(told, read[0], actions=found.actions, look_again=found.look_again)
 
 
 def _inspected(
@@ -176,20 +181,23 @@ def _unread(world: World, uri: str, job: str, now: datetime, actions: tuple[Acti
         return _failed_before_or(world, _waiting(found.reason, message, f"a node for Job {job}", actions))
     if found is not None:
         return _stuck(found.reason, f"the model cannot be read: {found.message}", actions=actions)
+    live = world.child("Job", job)
+    delay = Delay() if live is None or job_state.ended(live) else start_delay(live, pods, now)
     engines = world.pods_labelled(COMPONENT, "engine")
-    late = waiting_for_volume(pods, engines, mounted_claim(world, uri), now)
+    late = waiting_for_volume(pods, engines, mounted_claim(world, uri), now) or delay.trouble
     if late is not None and late.lasting:
         return _stuck(late.reason, f"the model cannot be read: {late.message}", actions=actions)
     if late is not None:
         message = f"the model cannot be read yet: {late.message}"
         return _failed_before_or(world, _waiting(late.reason, message, f"Job {job}", actions))
-    return _failed_before_or(world, _waiting("Inspecting", f"reading {uri}", f"Job {job}", actions))
+    reading = _waiting("Inspecting", f"reading {uri}", f"Job {job}", actions)
+    return _failed_before_or(world, replace(reading, look_again=delay.look_again))
 
 
 def _failed_before_or(world: World, state: ModelState) -> ModelState:
     """While a failed inspection is repeated, its failure stays on show: the condition must not flap."""
     before = _failed_before(world)
-    return state if before is None else replace(before, actions=state.actions)
+    return state if before is None else replace(before, actions=state.actions, look_again=state.look_again)
 
 
 def _from_facts(uri: str, facts: Json, known: dict[str, str], fine_tune_job: str | None) -> ModelState:
@@ -206,9 +214,11 @@ def _finished(job: Json) -> bool:
 
 
 def _failed_before(world: World) -> ModelState | None:
-    """The failure on record, if the inspection of this very spec has failed."""
+    """The failure on record, if the inspection of this very spec has failed. What never began has not."""
     status = world.owner.get("status", {})
     before, failure = condition(status, TYPE), status.get("failure", {})
+    if failure.get("class") in NO_INSPECTION:
+        return None
     if before.get("status") != "False" or failure.get("class") != before["reason"]:
         return None
     if before.get("observedGeneration") != world.owner["metadata"].get("generation"):

@@ -12,8 +12,11 @@ from datetime import datetime, timedelta
 from hearth.api.base import Json
 from hearth.plan.pod_trouble import Trouble
 
+NO_PODS = "PodsNotCreated"
 NO_POD = timedelta(seconds=60)
-"""The Job controller makes the first pod within a second."""
+"""The Job controller makes the first pod in the pass in which it sets a Job's startTime."""
+NOT_SEEN = timedelta(minutes=10)
+"""Before it comes to a Job, it may have a thousand others to go through."""
 NO_POD_AFTER_FAILURE = timedelta(minutes=11)
 """The Job controller waits up to ten minutes before another try (MaxJobPodFailureBackOff in
 k8s.io/kubernetes/pkg/controller/job)."""
@@ -36,7 +39,23 @@ def start_delay(job: Json, pods: Sequence[Json], now: datetime) -> Delay:
     unfinished = [p for p in pods if p.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
     if not unfinished:
         return _absent(job, pods, now)
+    return run_delay(unfinished, now)
+
+
+def run_delay(unfinished: Sequence[Json], now: datetime) -> Delay:
+    """What keeps pods that are to run from doing so."""
     return _soonest([*(_leaving(p, now) for p in unfinished), *(_not_begun(p, now) for p in unfinished)])
+
+
+def no_pod_delay(workload: Json, since: datetime, now: datetime, patience: timedelta = NO_POD) -> Delay:
+    """What keeps a workload that is to have a pod from getting one, where it has none since then."""
+    meta, kind = workload["metadata"], workload["kind"]
+    message = (
+        f"{kind} {meta['name']} gets no pod: a quota, a PriorityClass that does not exist, or an admission policy such "
+        f"as Pod Security may forbid it; `kubectl -n {meta.get('namespace')} describe {kind.lower()} {meta['name']}` "
+        "says which"
+    )
+    return _after(since + patience, Trouble(NO_PODS, message, lasting=True), now)
 
 
 def stop_delay(pods: Iterable[Json], now: datetime) -> Delay:
@@ -51,17 +70,13 @@ def _soonest(delays: Sequence[Delay]) -> Delay:
 
 
 def _absent(job: Json, pods: Sequence[Json], now: datetime) -> Delay:
-    meta = job["metadata"]
-    begun = job.get("status", {}).get("startTime") or meta.get("creationTimestamp")
-    if begun is None:
+    begun, made = job.get("status", {}).get("startTime"), job["metadata"].get("creationTimestamp")
+    times = [datetime.fromisoformat(t) for t in (begun or made, *(_ended(p) for p in pods)) if t is not None]
+    if not times:
         return Delay()
-    since = max(datetime.fromisoformat(t) for t in [begun, *(_ended(p) for p in pods)])
-    message = (
-        f"Job {meta['name']} gets no pod: a quota, a PriorityClass that does not exist, or an admission policy such as "
-        f"Pod Security may forbid it; `kubectl -n {meta.get('namespace')} describe job {meta['name']}` says which"
-    )
-    trouble = Trouble("PodsNotCreated", message, lasting=True)
-    return _after(since + (NO_POD_AFTER_FAILURE if pods else NO_POD), trouble, now)
+    if begun is None and not pods:
+        return no_pod_delay(job, max(times), now, NOT_SEEN)
+    return no_pod_delay(job, max(times), now, NO_POD_AFTER_FAILURE if pods else NO_POD)
 
 
 def _ended(pod: Json) -> str:

@@ -40,7 +40,7 @@ def plan(world: World, now: datetime) -> Plan:
     spec = parse(VectorIndexSpec, world.owner.get("spec", {}))
     if isinstance(spec, Invalid):
         return _invalid(world, spec, now)
-    engine = engine_state(world, spec)
+    engine = engine_state(world, spec, now)
     sources = sources_state(world, spec)
     if spec.suspend:
         told = Condition("Indexed", "False", "Suspended", "nothing is built while suspended")
@@ -52,7 +52,7 @@ def plan(world: World, now: datetime) -> Plan:
         status=status,
         actions=(*engine.actions, *build.actions),
         events=events(world.owner.get("status", {}), status),
-        look_again=build.look_again,
+        look_again=min((t for t in (engine.look_again, build.look_again) if t is not None), default=None),
     )
     return settle(made, world, now, while_pods_are_new(world))
 

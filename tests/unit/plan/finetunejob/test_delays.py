@@ -13,8 +13,9 @@ CREATING = {"waiting": {"reason": "ContainerCreating"}}
 
 
 def begin(law: Any, part: str) -> None:
-    """Up to the part's Job, which has no pod yet."""
+    """Up to the part's Job, which its controller has seen and which has no pod yet."""
     law.reconcile() if part == "prepare" else law.start()
+    law.job(part)["status"] = {"startTime": rfc3339(law.now)}
 
 
 def placed(law: Any) -> list[dict[str, str]]:
@@ -71,9 +72,20 @@ def test_a_job_that_gets_no_pod_is_told_after_a_minute_with_where_to_look(law: A
     assert "failure" not in law.status
 
 
+def test_a_job_that_its_controller_has_not_come_to_has_time(law: Any) -> None:
+    law.reconcile()
+    law.pass_time(300)
+    assert law.reconcile().look_again == timedelta(seconds=300)
+    assert told(law)[0] == "Checking"
+    law.pass_time(300)
+    law.reconcile()
+    assert told(law)[0] == "PodsNotCreated"
+
+
 def test_the_pause_between_two_attempts_is_no_pod_that_does_not_come(law: Any) -> None:
     law.run()
     law.pods = []
+    law.job("train")["status"] = {"startTime": rfc3339(law.now)}
     law.end("train", code=1)
     law.pass_time(600)
     law.reconcile()

@@ -1,8 +1,10 @@
 """Where the model comes from, and what happens when it cannot be had."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from hearth.plan.conditions import rfc3339
 
 MISSING = {
     "error": {
@@ -121,6 +123,51 @@ def test_an_inspection_that_finds_no_node_says_so_and_is_waited_for(generate: An
     told = generate.condition("ModelReady")
     assert (told["reason"], generate.condition("Stalled")["status"]) == ("Unschedulable", "False")
     assert "the model cannot be read yet: 0/1 nodes are available: 1 Too many pods." in told["message"]
+
+
+def test_an_inspection_that_gets_no_pod_is_told_after_a_minute_with_where_to_look(generate: Any) -> None:
+    generate.reconcile()
+    (name,) = jobs(generate)
+    generate.children[("Job", name)]["status"] = {"startTime": rfc3339(generate.now)}
+    generate.pass_time(50)
+    assert generate.reconcile().look_again <= timedelta(seconds=10)
+    assert generate.condition("ModelReady")["reason"] == "Inspecting"
+    generate.pass_time(10)
+    generate.reconcile()
+    told = generate.condition("ModelReady")
+    assert told["reason"] == generate.condition("Stalled")["reason"] == "PodsNotCreated"
+    assert f"the model cannot be read: Job {name} gets no pod" in told["message"]
+    assert f"`kubectl -n law describe job {name}` says which" in told["message"]
+    writes = generate.status_writes
+    for _ in range(3):
+        generate.pass_time(600)
+        generate.reconcile()
+    assert (generate.status_writes, generate.events) == (writes, ["PodsNotCreated"])
+    generate.pods.append(inspecting(name, phase="Running"))
+    generate.reconcile()
+    assert generate.condition("ModelReady")["reason"] == "Inspecting"
+    assert generate.condition("Stalled")["status"] == "False"
+
+
+def test_an_inspection_whose_image_takes_long_is_told_and_waited_for(generate: Any) -> None:
+    generate.reconcile()
+    (name,) = jobs(generate)
+    at = rfc3339(generate.now)
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": at}
+    mounted = {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": at}
+    generate.pods.append(inspecting(name, phase="Pending", conditions=[placed, mounted]))
+    generate.pass_time(240)
+    assert generate.reconcile().look_again == timedelta(seconds=60)
+    generate.pass_time(60)
+    generate.reconcile()
+    assert generate.condition("ModelReady")["reason"] == "PodNotStarted"
+    assert generate.condition("Stalled")["status"] == "False"
+
+
+def inspecting(name: str, **status: Any) -> dict[str, Any]:
+    labels = {"batch.kubernetes.io/job-name": name, "hearth.dev/component": "inspect"}
+    meta = {"name": f"{name}-x", "namespace": "law", "labels": labels, "creationTimestamp": "2026-11-24T12:00:00Z"}
+    return {"metadata": meta, "spec": {}, "status": status}
 
 
 def test_a_new_model_rolls_out_once_it_is_known(generate: Any) -> None:

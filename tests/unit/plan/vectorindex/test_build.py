@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -246,6 +246,32 @@ def test_an_attempt_that_failed_is_told_while_the_job_tries_again(scene: Any) ->
     assert scene.condition("Indexed") == ("False", "Building")
     assert scene.condition("Stalled")[0] == "False"
     assert "the last attempt ended with: embedder does not answer" in scene.message()
+
+
+def test_a_build_that_gets_no_pod_is_told_after_a_minute_with_where_to_look(scene: Any) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    scene.job["status"] = {"startTime": "2026-11-24T12:00:00Z"}
+    scene.now = datetime(2026, 11, 24, 12, 0, 50, tzinfo=UTC)
+    assert scene.act().look_again == timedelta(seconds=10)
+    assert scene.condition("Indexed") == ("False", "Building")
+
+    scene.now += timedelta(seconds=10)
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "PodsNotCreated")
+    assert scene.condition("Stalled") == ("True", "PodsNotCreated")
+    name = scene.job["metadata"]["name"]
+    assert f"`kubectl -n team describe job {name}` says which" in scene.message()
+    before = scene.status
+    scene.now += timedelta(hours=5)
+    assert scene.act().events == ()
+    assert scene.status == before
+
+    labels = {"batch.kubernetes.io/job-name": name, "hearth.dev/component": "index"}
+    scene.pods.append({"metadata": {"name": "p", "labels": labels}, "status": {"phase": "Running"}})
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "Building")
 
 
 def test_what_may_pass_is_tried_again_after_a_rest(scene: Any) -> None:

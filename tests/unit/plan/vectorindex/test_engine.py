@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_missing_storage_class_is_waited_for(scene: Any, made: Any) -> None:
     scene.storage_classes = [made.storage_class()]
     scene.act()
     assert ("StatefulSet", "handbook-milvus") in scene.children
-    assert "pending" not in scene.status
+    assert scene.status["pending"]["waitingOn"] == ["pod handbook-milvus-0"]
 
 
 @pytest.mark.parametrize("driver", ["nfs.csi.k8s.io", "efs.csi.aws.com", "rook-ceph.cephfs.csi.ceph.com"])
@@ -181,6 +182,62 @@ def test_a_pod_that_finds_no_node_is_told_in_the_schedulers_words(scene: Any) ->
 
     assert scene.condition("EngineReady") == ("False", "Unschedulable")
     assert words in scene.message()
+
+
+def test_an_engine_that_gets_no_pod_is_told_after_a_minute_with_where_to_look(scene: Any) -> None:
+    scene.act()
+    scene.now += timedelta(seconds=50)
+    assert scene.act().look_again == timedelta(seconds=10)
+    assert scene.condition("EngineReady") == ("False", "Starting")
+    scene.now += timedelta(seconds=10)
+    told = scene.act().events
+    assert scene.condition("Stalled") == ("True", "PodsNotCreated")
+    assert "Milvus does not run: StatefulSet handbook-milvus gets no pod" in scene.message()
+    assert "`kubectl -n team describe statefulset handbook-milvus` says which" in scene.message()
+    assert [(event.type, event.reason) for event in told] == [("Warning", "PodsNotCreated")]
+
+    before = scene.status
+    for _ in range(3):
+        scene.now += timedelta(minutes=10)
+        assert scene.act().events == ()
+    assert scene.status == before
+    scene.engine_answers()
+    scene.act()
+    assert scene.condition("EngineReady") == ("True", "Answers")
+
+
+@pytest.mark.parametrize("what", ["its pod goes", "it was suspended"])
+def test_an_old_stateful_set_that_makes_a_pod_anew_has_a_minute_for_it(scene: Any, what: str) -> None:
+    scene.serves()
+    scene.now += timedelta(hours=5)
+    scene.pods = [] if what == "its pod goes" else scene.pods
+    if what == "it was suspended":
+        for suspend in (True, False):
+            scene.spec["suspend"] = suspend
+            scene.generation += 1
+            scene.pods = []
+            scene.act()
+    assert scene.act().look_again == timedelta(seconds=60)
+    assert scene.condition("EngineReady") == ("False", "Starting")
+
+
+def test_a_stateful_set_that_its_controller_has_not_come_to_has_time(scene: Any) -> None:
+    scene.act()
+    scene.children["StatefulSet", "handbook-milvus"]["metadata"]["generation"] = 1
+    scene.now += timedelta(minutes=3)
+    scene.act()
+    assert scene.condition("EngineReady") == ("False", "Starting")
+
+
+def test_a_spec_that_is_corrected_is_not_blamed_for_the_pod_that_was_not_made(scene: Any) -> None:
+    scene.act()
+    scene.now += timedelta(seconds=60)
+    scene.act()
+    assert scene.condition("EngineReady") == ("False", "PodsNotCreated")
+    scene.spec["milvus"]["resources"] = {"requests": {"memory": "1Gi"}}
+    scene.generation += 1
+    scene.act()
+    assert scene.condition("EngineReady") == ("False", "Starting")
 
 
 def test_retain_names_the_volume_that_stays(scene: Any) -> None:
