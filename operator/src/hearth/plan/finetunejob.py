@@ -18,13 +18,14 @@ from hearth.plan.conditions import Condition, merge, rfc3339
 from hearth.plan.fine_tune_reference import fine_tune_key, volumes_of
 from hearth.plan.finetunejob_status import MILESTONES, Outcome, compose_status, progress_of
 from hearth.plan.job_config import as_it_is, as_read_by
-from hearth.plan.pod_delay import stop_delay
+from hearth.plan.pod_delay import NEVER_STARTED, stop_delay
 from hearth.plan.quiet import settle, while_pods_are_new
+from hearth.plan.repeated import failure_on_record, progress_since, time_to_prove
 from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import RETRY_AFTER, DataState, prepare_identity, resolve_data, sources, stale_jobs
 from hearth.plan.training_memory import ON_CPU
 from hearth.plan.training_outcome import ending, failed, succeeded, unavailable
-from hearth.plan.training_run import NEVER_STARTED, RunState, observe_run
+from hearth.plan.training_run import RunState, observe_run
 from hearth.plan.training_volume import (
     apply_claim,
     cannot_grow,
@@ -305,10 +306,10 @@ def _waited_out(
 ) -> Plan:
     """What was lacking is outside of the job: it is tried again, as the check of the rows is, until its deadline."""
     left = (run.at or now) + RETRY_AFTER - now
+    failed = unavailable(start.data, start.choice, run)
     if left <= timedelta(0):
-        return _anew(world, start, run, live, standing, now)
-    look_again = left if late is None else min(left, late)
-    return _told(world, unavailable(start.data, start.choice, run), now, standing, look_again=look_again)
+        return _told(world, failed, now, (*standing, *_removal(live)))
+    return _told(world, failed, now, standing, look_again=left if late is None else min(left, late))
 
 
 def _why_again(run: RunState) -> str:
@@ -316,8 +317,6 @@ def _why_again(run: RunState) -> str:
         return run.message
     if run.reason == "DiskFull":
         return "spec.checkpoints gives more room than when the volume was full; a new pod resumes"
-    if run.phase == "Failed" and run.retryable:
-        return f"{run.message}; a new pod tries again"
     return "the pod's part of spec has changed; a new pod resumes"
 
 
@@ -354,14 +353,45 @@ def _going_on(
     grows = growing(world) if run.phase == "Absent" else None
     if grows is not None:
         run = replace(run, phase="Waiting", reason="VolumeGrowing", message=grows)
-    outcome = _under_way(world, start, run)
+    outcome, proven = _unless_failing(world, start, run, _under_way(world, start, run), now)
     if first:
         outcome = replace(outcome, extra={**outcome.extra, "startTime": rfc3339(now)})
     actions = standing
     if run.phase == "Absent":
         actions = (*standing, Apply(_job(world, start)))
-    waits = [t for t in (late, run.look_again) if t is not None]
+    waits = [t for t in (late, run.look_again, proven) if t is not None]
     return _told(world, outcome, now, actions, look_again=min(waits, default=None), status_first=first)
+
+
+def _unless_failing(
+    world: World, start: Start, run: RunState, outcome: Outcome, now: datetime
+) -> tuple[Outcome, timedelta | None]:
+    """The outcome, or the failure on record while a run that tries again is not seen to train; and when that ends."""
+    failure = failure_on_record(world, "Training")
+    if failure is None or outcome.reason not in UNPROVEN:
+        return outcome, None
+    pods = job_state.pods_of(world, train_name(world.owner, start.identity))
+    left = time_to_prove(pods, RETRY_AFTER, now)
+    if run.phase == "Running" and (progress_since(world, pods) or (left is not None and left <= timedelta(0))):
+        return outcome, None
+    own = (start.data.condition, Condition("Training", "False", failure["class"], failure["message"]))
+    told = Outcome(
+        reason=failure["class"],
+        message=failure["message"],
+        own=own,
+        stalled=True,
+        retryable=True,
+        suggestion=failure.get("suggestion", ""),
+        data=start.data,
+        choice=start.choice,
+        run=run,
+        drop=("completionTime",),
+    )
+    return told, left if run.phase == "Running" else None
+
+
+UNPROVEN = ("NotStarted", "Stopping", "Starting", "Resuming", "Training")
+"""What a run tells that may yet fail as the last one did."""
 
 
 def _too_small(

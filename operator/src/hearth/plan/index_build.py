@@ -16,6 +16,7 @@ from hearth.plan.index_inputs import EmbeddersState, SourcesState
 from hearth.plan.job_config import as_read_by
 from hearth.plan.pod_delay import start_delay
 from hearth.plan.pod_trouble import Trouble, result_of, trouble
+from hearth.plan.repeated import failure_on_record, progress_since, time_to_prove
 from hearth.plan.world import Action, Apply, Delete, World, key_of
 from hearth.render.indexer_job import (
     BUILD,
@@ -31,6 +32,11 @@ from hearth.render.indexer_job import (
 )
 
 TYPE = "Indexed"
+
+BUILDING = "Building"
+
+PROVEN = timedelta(minutes=30)
+"""A pod that goes on for so long has got further than one that nobody answers: the indexer asks for ten minutes."""
 
 TRY_AGAIN = timedelta(minutes=5)
 """How long a Job that ran out of retries rests before it is made again, where trying again may help."""
@@ -85,7 +91,7 @@ def build_state(
         return BuildState(told, wanted, spare, build=build)
     if blocked is not None:
         return blocked
-    return _under_way(world, spec, build, wanted, spare, now)
+    return _unless_failing(world, _under_way(world, spec, build, wanted, spare, now), now)
 
 
 def _blocked(engine: EngineState, sources: SourcesState, embedders: EmbeddersState) -> BuildState | None:
@@ -112,21 +118,21 @@ def _under_way(
     actions = (*spare, Apply(as_read_by(world, live, config, ("config.json",), settings.images.indexer)))
     if _others(world, wanted) or (live is not None and _goes(live)):
         said = f"build {wanted} begins once the pod of the last one has ended"
-        return BuildState(Condition(TYPE, "False", "Building", said), wanted, spare, build=build, building=True)
+        return BuildState(Condition(TYPE, "False", BUILDING, said), wanted, spare, build=build, building=True)
     if live is None:
         actions = (*actions, Apply(made))  # later it is left alone: a Job's template cannot be changed
-        told = Condition(TYPE, "False", "Building", f"build {wanted} begins")
+        told = Condition(TYPE, "False", BUILDING, f"build {wanted} begins")
         return BuildState(told, wanted, actions, build=build, building=True)
     result = _message(world, live)
     if not job_state.has(live, "Complete") and _resources_changed(live, spec):
-        told = Condition(TYPE, "False", "Building", f"build {wanted} goes on with other resources")
+        told = Condition(TYPE, "False", BUILDING, f"build {wanted} goes on with other resources")
         return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
     if job_state.has(live, "Complete"):
         if "result" in result:
             told = Condition(TYPE, "True", "Indexed", _figures(result["result"]))
             return BuildState(told, wanted, actions, result=result["result"], build=build)
         # The pod is gone and its message with it: the same build once more finds everything done.
-        told = Condition(TYPE, "False", "Building", f"build {wanted} is looked at again: its result was lost")
+        told = Condition(TYPE, "False", BUILDING, f"build {wanted} is looked at again: its result was lost")
         return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
     pods = job_state.pods_of(world, live["metadata"]["name"])
     if pods and job_state.out_of_memory(pods[0], CONTAINER):
@@ -144,7 +150,7 @@ def _being_made(wanted: str, result: Json) -> Condition:
     said = f"build {wanted} is being made"
     if "error" in result:
         said = f"{said}; the last attempt ended with: {result['error']['message']}"
-    return Condition(TYPE, "False", "Building", said)
+    return Condition(TYPE, "False", BUILDING, said)
 
 
 def _not_running(making: BuildState, found: Trouble | None) -> BuildState | None:
@@ -154,6 +160,27 @@ def _not_running(making: BuildState, found: Trouble | None) -> BuildState | None
     told = Condition(TYPE, "False", found.reason, f"build {making.wanted} does not run: {found.message}")
     failure = {"class": found.reason, "retryable": True, "message": told.message} if found.lasting else {}
     return replace(making, condition=told, stalled=found.lasting, failure=failure)
+
+
+def _unless_failing(world: World, state: BuildState, now: datetime) -> BuildState:
+    """The state, or the failure on record while a build that is made again is not seen to embed anything."""
+    failure = failure_on_record(world, TYPE)
+    same = world.owner.get("status", {}).get("builds", {}).get("building") == state.wanted
+    if failure is None or not same or state.condition.reason != BUILDING:
+        return state
+    pods = job_state.pods_of(world, job_name(world.owner["metadata"]["name"], str(state.wanted)))
+    left = time_to_prove(pods, PROVEN, now)
+    if int(progress_since(world, pods).get("embedded", 0)) > 0 or (left is not None and left <= timedelta(0)):
+        return state
+    waits = [t for t in (left, state.look_again) if t is not None]
+    told = _failure_told(failure)
+    return replace(state, condition=told, stalled=True, failure=failure, look_again=min(waits, default=None))
+
+
+def _failure_told(failure: Json) -> Condition:
+    suggestion = failure.get("suggestion")
+    message = f"{failure['message']}; {suggestion}" if suggestion else failure["message"]
+    return Condition(TYPE, "False", failure["class"], message)
 
 
 def _resources_changed(live: Json, spec: VectorIndexSpec) -> bool:
@@ -184,17 +211,15 @@ def _failed(
     kind, retryable = str(error["class"]), error["class"] in RETRYABLE or "error" not in result
     message = f"build {wanted} failed: {error['message']}"
     failure: Json = {"class": kind, "retryable": retryable, "message": message}
-    if error.get("suggestion"):
-        failure["suggestion"] = error["suggestion"]
-        message = f"{message}; {error['suggestion']}"
-    told = Condition(TYPE, "False", kind, message)
+    failure |= {"suggestion": error["suggestion"]} if error.get("suggestion") else {}
     if not retryable:
-        return BuildState(told, wanted, actions, stalled=True, failure=failure)
+        return BuildState(_failure_told(failure), wanted, actions, stalled=True, failure=failure)
+    failure["message"] = f"{message}; it is tried again"
+    resting = BuildState(_failure_told(failure), wanted, actions, building=True, stalled=True, failure=failure)
     left = (job_state.since(live, "Failed") or now) + TRY_AGAIN - now
     if left <= timedelta(0):
-        again = Condition(TYPE, "False", "Building", f"build {wanted} is tried again after: {error['message']}")
-        return BuildState(again, wanted, (*spare, _delete(live)), building=True)
-    return BuildState(told, wanted, actions, stalled=True, failure=failure, look_again=left)
+        return replace(resting, actions=(*spare, _delete(live)))
+    return replace(resting, look_again=left)
 
 
 def _why(live: Json, pods: Sequence[Json]) -> str:

@@ -22,6 +22,8 @@ NO_POD_AFTER_FAILURE = timedelta(minutes=11)
 k8s.io/kubernetes/pkg/controller/job)."""
 NOT_STARTED = timedelta(minutes=5)
 """Time for attaching volumes and pulling an image of some gigabytes."""
+NEVER_STARTED = ("ImagePullFailed", "ContainerNotStarted", "VolumeMissing", NO_PODS, "PodTerminating")
+"""Why a pod has not begun, until somebody does something: over, as soon as it begins."""
 STILL_THERE = timedelta(minutes=5)
 """Beyond its grace period a pod stays only where its node no longer answers, or a finalizer holds it."""
 

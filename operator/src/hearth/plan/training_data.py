@@ -15,6 +15,7 @@ from hearth.plan import job_state
 from hearth.plan.conditions import Condition
 from hearth.plan.pod_delay import Delay, start_delay
 from hearth.plan.pod_trouble import Trouble, result_of, trouble
+from hearth.plan.repeated import failure_on_record, time_to_prove
 from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
 from hearth.render.labels import COMPONENT
 from hearth.render.names import digest8
@@ -25,7 +26,7 @@ TYPE = "DataReady"
 RETRY_AFTER = timedelta(minutes=5)
 """When a check that failed for want of something outside, such as the hub, is made again."""
 CHECKING = "reading the model's facts and checking the rows"
-LOST = "the check ended, but its pod is gone with what it found; it is made again"
+LOST = "the check ended, but its pod is gone with what it found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def resolve_data(world: World, spec: FineTuneJobSpec, now: datetime) -> DataStat
         job = prepare_job(world.owner, spec, name, world.settings.images.trainer)
     except UnsupportedUriError as error:
         return DataState(Condition(TYPE, "False", "InvalidUri", str(error)), stalled=True)
-    return replace(_checked(world, spec, job, now), check=check)
+    found = _unless_failing(world, name, _checked(world, spec, job, now), now)
+    return replace(found, check=check)
 
 
 def stale_jobs(world: World, component: str, keep: str | None) -> tuple[Delete, ...]:
@@ -181,6 +183,25 @@ def _checked(world: World, spec: FineTuneJobSpec, job: Json, now: datetime) -> D
     return _unchecked(live, pods, name, actions, now)
 
 
+def _unless_failing(world: World, name: str, state: DataState, now: datetime) -> DataState:
+    """The state, or the failure on record while a check that is made again has not gone on for longer than that."""
+    failure = failure_on_record(world, TYPE)
+    if failure is None or state.condition.reason != "Checking":
+        return state
+    left = time_to_prove(job_state.pods_of(world, name), RETRY_AFTER, now)
+    if left is not None and left <= timedelta(0):
+        return state
+    waits = [t for t in (left, state.look_again) if t is not None]
+    return DataState(
+        Condition(TYPE, "False", failure["class"], failure["message"]),
+        stalled=True,
+        retryable=True,
+        suggestion=failure.get("suggestion", ""),
+        actions=state.actions,
+        look_again=min(waits, default=None),
+    )
+
+
 def _outdated(live: Json, spec: FineTuneJobSpec) -> bool:
     made_of = live["metadata"].get("annotations", {}).get(TEMPLATE_HASH)
     return made_of is not None and made_of != check_hash(spec)
@@ -276,6 +297,8 @@ def _failed(live: Json | None, error: Json, actions: tuple[Action, ...], now: da
             look_again = left
     suggestion = error.get("suggestion", "")
     message = f"{error['message']}; {suggestion}" if suggestion else error["message"]
+    if retryable:
+        message = f"{message}; it is tried again every {RETRY_AFTER.seconds // 60} minutes"
     condition = Condition(TYPE, "False", error["class"], message)
     return DataState(
         condition, stalled=True, retryable=retryable, suggestion=suggestion, actions=actions, look_again=look_again

@@ -19,7 +19,6 @@ from hearth.plan.world import World
 from hearth.render.training_job import INTERRUPTED, TRAIN, UNAVAILABLE
 
 Phase = Literal["Absent", "Leaving", "Queued", "Waiting", "Running", "Succeeded", "Lost", "Failed"]
-NEVER_STARTED = ("ImagePullFailed", "ContainerNotStarted", "VolumeMissing", "PodsNotCreated", "PodTerminating")
 
 
 @dataclass(frozen=True, slots=True)

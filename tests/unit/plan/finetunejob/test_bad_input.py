@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from hearth.plan.conditions import rfc3339
 
 
 def fail(law: Any, part: str, code: int, kind: str, message: str, suggestion: str = "do this") -> None:
@@ -132,6 +134,52 @@ def test_a_hub_that_cannot_be_reached_is_asked_again_later(law: Any) -> None:
     assert law.job("prepare") is None
     law.reconcile()
     assert law.job("prepare") is not None
+
+
+def begun(law: Any, part: str) -> None:
+    """A pod of the part's new Job runs, and has not got any further."""
+    state = {"running": {"startedAt": rfc3339(law.now)}}
+    law.pod(part, phase="Running", containerStatuses=[{"name": part, "state": state}])
+
+
+def test_while_a_hub_is_away_its_checks_are_one_failure(law: Any) -> None:
+    law.reconcile()
+    fail(law, "prepare", 69, "HubUnreachable", "no route", "use a mirror")
+    said = "no route; use a mirror; it is tried again every 5 minutes"
+    assert law.condition("DataReady")["message"] == law.condition("Ready")["message"] == said
+    events, writes = list(law.events), law.status_writes
+    for _ in range(3):
+        law.pass_time(301)
+        law.reconcile()
+        assert law.job("prepare") is None
+        law.pods = []
+        law.reconcile()
+        begun(law, "prepare")
+        law.pass_time(30)
+        law.reconcile()
+        law.pods = []
+        fail(law, "prepare", 69, "HubUnreachable", "no route", "use a mirror")
+    assert (law.events, law.status_writes) == (events, writes)
+    assert law.condition("Stalled")["reason"] == "HubUnreachable"
+
+
+@pytest.mark.parametrize("end", ["another spec", "five minutes"])
+def test_the_failure_of_a_check_goes_with_the_spec_it_was_of_or_the_try_that_gets_further(law: Any, end: str) -> None:
+    law.reconcile()
+    fail(law, "prepare", 69, "HubUnreachable", "no route")
+    law.pass_time(301)
+    law.reconcile()
+    law.pods = []
+    law.reconcile()
+    begun(law, "prepare")
+    assert law.reconcile().look_again == timedelta(minutes=5)
+    if end == "another spec":
+        law.edit(budget={"retries": 5})
+    else:
+        law.pass_time(300)
+    law.reconcile()
+    assert law.condition("DataReady")["reason"] == "Checking"
+    assert law.condition("Stalled")["status"] == "False"
 
 
 def wait_for_a_storage_class(law: Any) -> None:

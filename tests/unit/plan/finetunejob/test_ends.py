@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from hearth.plan.conditions import rfc3339
 
 OUTAGE = {"error": {"class": "HubUnreachable", "message": "team/model could not be fetched from the hub: no route"}}
 
@@ -140,6 +142,38 @@ def test_an_outage_of_the_hub_is_waited_out(law: Any) -> None:
     assert law.job("train") is not None
     law.finish()
     assert law.condition("Ready")["reason"] == "Succeeded"
+
+
+def test_while_the_hub_is_away_its_tries_are_one_failure_until_one_trains(law: Any) -> None:
+    law.run()
+    fail(law, 69, OUTAGE)
+    events, writes = list(law.events), law.status_writes
+    for _ in range(3):
+        law.pass_time(300)
+        law.reconcile()
+        law.pods = []
+        law.reconcile()
+        assert law.job("train") is not None
+        state = {"running": {"startedAt": rfc3339(law.now)}}
+        law.pod("train", phase="Running", containerStatuses=[{"name": "train", "state": state}])
+        law.pass_time(30)
+        assert law.reconcile().look_again == timedelta(seconds=270)
+        law.pods = []
+        fail(law, 69, OUTAGE)
+    assert (law.events, law.status_writes) == (events, writes)
+    assert law.condition("Stalled")["reason"] == "HubUnreachable"
+    law.pass_time(300)
+    law.reconcile()
+    law.pods = []
+    law.reconcile()
+    law.pod("train", phase="Running")
+    law.pass_time(30)
+    law.reconcile()
+    assert law.condition("Training")["reason"] == "HubUnreachable"
+    law.progress = {"metrics": {"step": 3, "total_steps": 9}, "receivedAt": rfc3339(law.now)}
+    law.reconcile()
+    assert law.condition("Training")["status"] == "True"
+    assert law.status["progress"]["step"] == 3
 
 
 def test_an_outage_is_waited_out_until_the_deadline_and_no_longer(law: Any) -> None:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hearth.api.base import Json
+from hearth.plan.conditions import rfc3339
 from hearth.plan.world import Apply, Delete
 
 
@@ -284,12 +286,79 @@ def test_what_may_pass_is_tried_again_after_a_rest(scene: Any) -> None:
     assert plan.look_again == timedelta(minutes=5)
 
     scene.now += timedelta(minutes=6)
-    scene.pods.pop()
     scene.act()
     assert not any(kind == "Job" for kind, _ in scene.children)
+    scene.pods.pop()
+    scene.act()
+    assert "status" not in scene.job
+    scene.pods.append(indexing(scene))
+    scene.act()
+    scene.progress = pushed(scene, embedded=100)
     scene.act()
     assert scene.condition("Indexed") == ("False", "Building")
-    assert "status" not in scene.job
+
+
+def indexing(scene: Any) -> Json:
+    """A pod of the Job that has begun just now."""
+    labels = {"batch.kubernetes.io/job-name": scene.job["metadata"]["name"], "hearth.dev/component": "index"}
+    began = {"running": {"startedAt": rfc3339(scene.now)}}
+    return {
+        "metadata": {"name": "again", "labels": labels, "creationTimestamp": rfc3339(scene.now)},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "indexer", "state": began}]},
+    }
+
+
+def pushed(scene: Any, embedded: int) -> Json:
+    metrics = {"documents": 5, "chunks": 400, "embedded": embedded}
+    return {"metrics": metrics, "percentage": 0, "receivedAt": rfc3339(scene.now)}
+
+
+def test_while_an_embedder_is_away_its_builds_are_one_failure(scene: Any) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    outage = {"error": {"class": "Unavailable", "message": "embedder does not answer", "suggestion": "start it"}}
+    scene.job_ends(outage, code=69)
+    scene.act()
+    assert scene.message() == "build {} failed: embedder does not answer; it is tried again; start it".format(
+        scene.status["builds"]["building"]
+    )
+    before = scene.status
+    for _ in range(3):
+        scene.now += timedelta(minutes=6)
+        assert scene.act().events == ()  # the Job goes
+        scene.pods.pop()
+        assert scene.act().events == ()  # and comes back
+        scene.pods.append(indexing(scene))
+        assert scene.act().events == ()
+        assert scene.status == before
+        scene.pods.pop()
+        scene.job_ends(outage, code=69)
+        scene.job["status"]["conditions"][0]["lastTransitionTime"] = rfc3339(scene.now)
+        assert scene.act().events == ()
+        assert scene.status == before
+
+
+@pytest.mark.parametrize("end", ["its own resources", "half an hour"])
+def test_the_failure_of_a_build_goes_with_the_spec_it_was_of_or_the_try_that_gets_further(scene: Any, end: str) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    scene.job_ends({"error": {"class": "Unavailable", "message": "embedder does not answer"}}, code=69)
+    scene.act()
+    scene.now += timedelta(minutes=6)
+    scene.act()
+    scene.pods.pop()
+    scene.act()
+    scene.pods.append(indexing(scene))
+    assert scene.act().look_again == timedelta(minutes=30)
+    if end == "half an hour":
+        scene.now += timedelta(minutes=30)
+    else:
+        scene.generation += 1
+    scene.act()
+    assert scene.condition("Indexed") == ("False", "Building")
+    assert scene.condition("Stalled")[0] == "False"
 
 
 def killed(scene: Any, reason: str) -> None:
