@@ -14,7 +14,7 @@ from hearth.plan.fine_tune_reference import fine_tune_key, served_models, volume
 from hearth.plan.index_reference import IndexState, index_key, resolve_index
 from hearth.plan.llmservice_status import Outcome, compose_status, events
 from hearth.plan.memory import DoesNotFit, MemoryPlan
-from hearth.plan.model_resolution import ModelState, recorded, resolve_model
+from hearth.plan.model_resolution import ModelState, inspections_under_way, recorded, resolve_model
 from hearth.plan.quiet import settle, while_pods_are_made, while_pods_are_new
 from hearth.plan.rollout import progress, same_template
 from hearth.plan.served_claim import claim_keys, claim_of_one_node
@@ -124,6 +124,7 @@ def _suspended(world: World, spec: LLMServiceSpec, now: datetime) -> Plan:
     """The pods go, draining as they do; Services, configuration and what was resolved stay."""
     name = world.owner["metadata"]["name"]
     live = [d for d in (world.child("Deployment", n) for n in (engine_name(name), gateway_name(name))) if d is not None]
+    live += inspections_under_way(world)
     left = len(world.pods_labelled(COMPONENT, "engine"))
     message = f"suspended: {left} engine pods are draining" if left else "suspended: pods are gone, all else is kept"
     known = any(recorded(world))

@@ -78,8 +78,13 @@ def _inspected_before(world: World) -> Iterator[ResolvedModel]:
 def _abandoned(world: World, found: ModelState) -> list[Action]:
     """Inspections under way that nobody waits for any more. What has finished goes by itself."""
     wanted = {a.obj["metadata"]["name"] for a in found.actions if isinstance(a, Apply)}
-    jobs = [c for c in world.children if c["kind"] == "Job" and c["metadata"]["name"] not in wanted]
-    return [Delete(key_of(job), job["metadata"]["uid"]) for job in jobs if not _finished(job)]
+    jobs = [job for job in inspections_under_way(world) if job["metadata"]["name"] not in wanted]
+    return [Delete(key_of(job), job["metadata"]["uid"]) for job in jobs]
+
+
+def inspections_under_way(world: World) -> list[Json]:
+    """The Jobs that read a model and have not ended."""
+    return [c for c in world.children if c["kind"] == "Job" and not _finished(c)]
 
 
 def _ready(model: ResolvedModel, fine_tune_job: str | None = None, note: str = "") -> ModelState:

@@ -256,6 +256,19 @@ def test_a_suspended_service_keeps_everything_but_its_pods(generate: Any) -> Non
     assert generate.deployment()["spec"]["replicas"] == 1, "without another inspection"
 
 
+def test_a_service_that_is_suspended_while_its_model_is_read_reads_no_further(generate: Any) -> None:
+    generate.reconcile()
+    generate.edit(suspend=True)
+    generate.reconcile()
+    assert "Job" not in {kind for kind, _ in generate.children}
+    assert generate.condition("Reconciling")["status"] == "True"
+    generate.reconcile()
+    assert generate.condition("Reconciling")["status"] == "False"
+    generate.edit(suspend=False)
+    generate.reconcile()
+    assert "Job" in {kind for kind, _ in generate.children}
+
+
 def test_an_invalid_spec_is_told_and_disturbs_nothing(generate: Any) -> None:
     generate.serve()
     before = dict(generate.children)
