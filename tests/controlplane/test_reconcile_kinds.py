@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hearth_cluster.cluster import Cluster
+from hearth_cluster.fakenodes import has_fate
 from kind_results import FACTS, INDEXED, ROWS, TRAINED
 from operator_process import OperatorProcess, eventually, free_port, hearth_run
 
@@ -81,12 +82,13 @@ class Stage:
         return self.condition(kind, name, type_)
 
     def running_pod(self, component: str) -> str:
-        """Waits for a running pod of the component and returns its name."""
+        """Waits for a pod of the component that runs, and has not been told to end, and returns its name."""
         found: list[str] = []
 
         def runs() -> bool:
             pods = self.get("pods", "-l", f"hearth.dev/component={component}")["items"]
-            found[:] = [p["metadata"]["name"] for p in pods if p.get("status", {}).get("phase") == "Running"]
+            running = [p for p in pods if p.get("status", {}).get("phase") == "Running" and not has_fate(p)]
+            found[:] = [p["metadata"]["name"] for p in running]
             return bool(found)
 
         eventually(runs, f"a pod of {component} runs")

@@ -29,6 +29,11 @@ def fate(exit_code: int, message: str = "", reason: str = "") -> dict[str, str]:
     return {f"kwok.hearth.dev/{key}": value for key, value in values.items() if value}
 
 
+def has_fate(pod: dict[str, Any]) -> bool:
+    """Whether the pod has been told how to end. It runs on for a moment."""
+    return "kwok.hearth.dev/exit-code" in (pod["metadata"].get("annotations") or {})
+
+
 @dataclass(frozen=True)
 class GpuModel:
     """What GPU Feature Discovery says of one card (NVIDIA/k8s-device-plugin, internal/lm)."""
