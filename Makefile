@@ -79,15 +79,15 @@ preflight-native: setup
 fill-cache: setup preflight-native
 	@$(RUN) python tests/support/fill_cache.py
 
-# The node tests take longest, and mostly wait: the others run beside them.
-PARTS := test-e2e lint test-unit test-storage test-controlplane test-training test-engines
+# The node tests take longest: the others run beside them, the shortest of the long ones last, so that both end together.
+PARTS := test-e2e lint test-unit test-storage test-engines test-controlplane test-training
 
 test: fill-cache ## every test, a real node with real engines included
 	@$(RUN) python tests/support/run_parts.py $(PARTS)
 
 BENCH := PYTHONPATH=tests/support $(RUN)
 
-bench: bench-operator bench-gateway bench-gateway-vllm bench-trainer ## measure operator, gateway and trainer (an idle machine, half an hour)
+bench: bench-operator bench-gateway bench-gateway-vllm bench-trainer ## measure operator, gateway and trainer (an idle machine, three quarters of an hour)
 
 bench-operator: setup ## writes, reads, CPU and memory of COUNT=1000 services with pods by kwok (TASK=Generate|Embed)
 	$(BENCH) python tests/bench/bench_operator.py --count $(or $(COUNT),1000) --task $(or $(TASK),Generate)
