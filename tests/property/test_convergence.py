@@ -13,8 +13,7 @@ from typing import Any
 from fake_api import CrashedError, FakeApi
 from harness import Clock, Machine
 from hearth.api.base import Json
-from hearth.kube.store import controller_of
-from hearth.plan.world import ObjectKey
+from hearth.plan.world import ObjectKey, controller_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

@@ -14,8 +14,8 @@ from hearth.kube.comparison import difference, digest, same_status
 from hearth.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from hearth.kube.problems import Problem, child_refused, name_taken, status_refused, with_bug, with_problems
 from hearth.kube.resources import ResourceTable
-from hearth.kube.store import controller_of, version_of
-from hearth.plan.world import Action, Delete, ObjectKey, Plan, key_of
+from hearth.kube.store import version_of
+from hearth.plan.world import Action, Delete, ObjectKey, Plan, controller_of, key_of
 
 log = logging.getLogger(__name__)
 

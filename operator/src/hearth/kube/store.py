@@ -17,7 +17,7 @@ import orjson
 
 from hearth.api.base import Json
 from hearth.kube.codec import LONG, Codec
-from hearth.plan.world import ObjectKey, key_of
+from hearth.plan.world import ObjectKey, controller_of, key_of
 
 
 class Change(Enum):
@@ -59,11 +59,6 @@ that converges has some 20 KB of them.
 def version_of(obj: Json) -> int:
     """The resourceVersion as a number: comparable within one cluster since Kubernetes 1.35 (KEP-5504), and before."""
     return int(obj["metadata"].get("resourceVersion") or 0)
-
-
-def controller_of(obj: Json) -> Json | None:
-    """The controller owner reference, if the object has one."""
-    return next((r for r in obj["metadata"].get("ownerReferences") or () if r.get("controller")), None)
 
 
 class ObjectStore:

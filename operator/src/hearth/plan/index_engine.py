@@ -13,7 +13,7 @@ from hearth.plan.pod_delay import NO_POD, NO_PODS, Delay, no_pod_delay, run_dela
 from hearth.plan.pod_trouble import trouble
 from hearth.plan.storage_class import class_name, expandable, storage_class
 from hearth.plan.transition import condition
-from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
+from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, is_observed, key_of
 from hearth.render.labels import COMPONENT, owner_labels
 from hearth.render.milvus import (
     EngineChoice,
@@ -245,7 +245,7 @@ def _health(world: World, spec: VectorIndexSpec, live: Json | None, volume: _Vol
 
 def _delay(world: World, live: Json | None, pods: Sequence[Json], now: datetime) -> Delay:
     """What is overdue. A StatefulSet may be old, and its pod have gone just now: waiting begins when that is told."""
-    if pods or live is None or not _is_observed(live):
+    if pods or live is None or not is_observed(live):  # its controller makes the pod in the pass in which it says so
         return run_delay(pods, now)
     status = world.owner.get("status", {})
     before, pending = condition(status, TYPE), status.get("pending", {})
@@ -255,13 +255,6 @@ def _delay(world: World, live: Json | None, pods: Sequence[Json], now: datetime)
     elif before.get("observedGeneration") == world.owner["metadata"].get("generation") and before["reason"] == NO_PODS:
         since = datetime.fromisoformat(before["lastTransitionTime"]) - NO_POD  # it still has none
     return no_pod_delay(live, since, now)
-
-
-def _is_observed(live: Json) -> bool:
-    """Whether the StatefulSet's controller has come to it; it makes the pod in the pass in which it says so."""
-    observed: int = live.get("status", {}).get("observedGeneration", 0)
-    asked: int = live["metadata"].get("generation", 0)
-    return observed >= asked
 
 
 def _first_pod(world: World) -> str:

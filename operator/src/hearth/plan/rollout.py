@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hearth.api.base import Json
 from hearth.plan.seen import REVISION
-from hearth.plan.world import World
+from hearth.plan.world import World, controller_of, is_observed
 from hearth.render.vllm import TEMPLATE_HASH
 
 
@@ -48,10 +48,10 @@ def newest_pods(world: World, live: Json | None, pods: Iterable[Json]) -> list[J
     """
     if live is None or not live.get("status", {}).get("updatedReplicas"):
         return []  # the first pod of a template is counted there; the newest ones known are those before it
-    ours = [r for r in world.replica_sets if _controller(r) == live["metadata"]["uid"]]
+    ours = [r for r in world.replica_sets if _controller_uid(r) == live["metadata"]["uid"]]
     newest = max((_revision(r) for r in ours), default=0)
     old = {r["metadata"]["uid"] for r in ours if _revision(r) < newest}
-    return [p for p in pods if _controller(p) not in old and not is_over(p)]
+    return [p for p in pods if _controller_uid(p) not in old and not is_over(p)]
 
 
 def is_behind(live: Json | None, desired: Json | None) -> bool:
@@ -61,19 +61,12 @@ def is_behind(live: Json | None, desired: Json | None) -> bool:
     """
     if live is None or (desired is not None and not same_template(live, desired)):
         return True
-    return not _is_observed(live)
+    return not is_observed(live)
 
 
-def _is_observed(live: Json) -> bool:
-    """Whether the Deployment's controller has seen what is asked of it."""
-    observed: int = live.get("status", {}).get("observedGeneration", 0)
-    asked: int = live["metadata"].get("generation", 0)
-    return observed >= asked
-
-
-def _controller(obj: Json) -> str | None:
-    references: list[Json] = obj["metadata"].get("ownerReferences") or []
-    return next((str(r["uid"]) for r in references if r.get("controller")), None)
+def _controller_uid(obj: Json) -> str | None:
+    controller = controller_of(obj)
+    return None if controller is None else controller["uid"]
 
 
 def _revision(replica_set: Json) -> int:
@@ -93,7 +86,7 @@ def progress(live: Json | None, desired: Json) -> Progress:
         return Progress(wanted, 0, 0, 0, current=False, deadline_exceeded=False)
     status = live.get("status", {})
     same = same_template(live, desired)
-    current = same and live["spec"].get("replicas") == wanted and _is_observed(live)
+    current = same and live["spec"].get("replicas") == wanted and is_observed(live)
     conditions = {c["type"]: c for c in status.get("conditions", [])}
     return Progress(
         wanted=wanted,

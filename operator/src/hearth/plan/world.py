@@ -30,6 +30,18 @@ def key_of(obj: Json) -> ObjectKey:
     return ObjectKey(intern(obj["kind"]), intern(meta.get("namespace", "")), meta["name"])
 
 
+def controller_of(obj: Json) -> Json | None:
+    """The controller owner reference, if the object has one."""
+    return next((r for r in obj["metadata"].get("ownerReferences") or () if r.get("controller")), None)
+
+
+def is_observed(workload: Json) -> bool:
+    """Whether the controller of a Deployment or StatefulSet has seen what is asked of it."""
+    observed: int = workload.get("status", {}).get("observedGeneration", 0)
+    asked: int = workload["metadata"].get("generation", 0)
+    return observed >= asked
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything one decision may look at. Two equal worlds give equal plans.
