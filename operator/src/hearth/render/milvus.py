@@ -82,15 +82,7 @@ def default_size(spec: VectorIndexSpec) -> str:
     return (storage.size if storage else None) or DEFAULT_SIZE[spec.milvus.topology]
 
 
-def milvus_yaml(size: str) -> str:
-    """The configuration of Standalone; what is not here is Milvus's own default.
-
-    Pinned: the message queue (a store that was born with one cannot be read with another), the paths, etcd on loopback,
-    and every port: without one in the file, each component of 2.3.5 takes 19530. Milvus reads the file again while it
-    runs, so a grown volume raises the disk quota without a restart.
-    """
-    quota_mb = int(quantity(size) * QUOTA_SHARE / 2**20)
-    return f"""\
+MILVUS_YAML = f"""\
 etcd:
   endpoints: 127.0.0.1:2379
   use:
@@ -142,8 +134,21 @@ quotaAndLimits:
       enabled: true
     diskProtection:
       enabled: true
-      diskQuota: {quota_mb}
+      diskQuota:"""
+"""All of it but the quota, which is the last value.
+
+Pinned: the message queue (a store that was born with one cannot be read with another), the paths, etcd on loopback, and
+every port: without one in the file, each component of 2.3.5 takes 19530.
 """
+
+
+def milvus_yaml(size: str) -> str:
+    """The configuration of Standalone; what is not here is Milvus's own default.
+
+    Milvus reads the file again while it runs, so a grown volume raises the disk quota without a restart.
+    """
+    quota_mb = int(quantity(size) * QUOTA_SHARE / 2**20)
+    return f"{MILVUS_YAML} {quota_mb}\n"
 
 
 EMBED_ETCD_YAML = f"""\
