@@ -145,21 +145,21 @@ def ask(ways: Ways, count: int, concurrency: int) -> dict[str, Any]:
     command = [*prefix, sys.executable, str(HERE / "ask_both.py"), direct, gateway, model, str(count), str(concurrency)]
     rounds = WARM_UP + count // concurrency * concurrency
     said: list[str] = []
-    with (
-        Progress().step(f"asking both, {concurrency} at a time", rounds) as step,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client,
-    ):
-        assert client.stdout
-        assert client.stderr
-        for line in client.stderr:
-            if line == "asked\n":
-                step.advance()
-            else:
-                said.append(line)
-        answer = client.stdout.read()
-    if client.returncode:
-        raise RuntimeError("".join(said[-20:]))
-    found: dict[str, Any] = json.loads(answer)
+    # A file, because a pipe that nobody reads meanwhile fills up at 64 KiB.
+    with tempfile.TemporaryFile("w+") as answer:
+        with (
+            Progress().step(f"asking both, {concurrency} at a time", rounds) as step,
+            subprocess.Popen(command, stdout=answer, stderr=subprocess.PIPE, text=True) as client,
+        ):
+            for line in client.stderr or ():
+                if line == "asked\n":
+                    step.advance()
+                else:
+                    said.append(line)
+        if client.returncode:
+            raise RuntimeError("".join(said[-20:]))
+        answer.seek(0)
+        found: dict[str, Any] = json.load(answer)
     return found
 
 
@@ -202,12 +202,18 @@ def main() -> None:
     options = parser.parse_args()
     if bool(options.cluster) != bool(options.service):
         parser.error("--cluster and --service go together")
+    fewest = 2 * max(CONCURRENCIES)
+    if options.count is not None and options.count < fewest:
+        parser.error(f"{options.count} requests make no percentiles: ask for {fewest} at least")
     real = options.vllm or bool(options.cluster)
     name, engine = ("gateway-vllm", "vLLM") if real else ("gateway-instant", "an instant engine on loopback")
     count = options.count or (VLLM_COUNT if real else INSTANT_COUNT)
     about = machine()
-    with engine_of(options) as ways:
-        measured = [measure(ways, count, n) for n in CONCURRENCIES]
+    try:
+        with engine_of(options) as ways:
+            measured = [measure(ways, count, n) for n in CONCURRENCIES]
+    except ClusterError as error:
+        parser.exit(1, f"{error}\n")
     print_table(engine, count, measured)
     save(name, {"machine": about, "engine": engine, "count": count, "measured": measured})
 
