@@ -89,10 +89,11 @@ def run(parts: Sequence[Part], commands: Sequence[Sequence[str]], console: Conso
     with ThreadPoolExecutor(AT_ONCE) as pool:
         ends = [pool.submit(part.run, command) for part, command in zip(parts, commands, strict=True)]
         told = dict(zip(ends, parts, strict=True))
-        if console.is_terminal:
-            _draw(told, console)
-        else:
-            _say(told, console)
+        try:
+            (_draw if console.is_terminal else _say)(told, console)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that run are interrupted by the terminal as well
+            raise
     for end in ends:
         end.result()
     return not any(part.status for part in parts)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,3 +44,24 @@ def test_a_part_without_tests_is_told_with_its_time() -> None:
     part = Part("lint")
     assert run_parts.run([part], [["true"]], Console(file=io.StringIO()))
     assert part.verdict().startswith("✓ lint (0 s)")
+
+
+def test_an_interrupt_begins_no_further_part(logs: Path) -> None:
+    program = f"""
+import signal
+from pathlib import Path
+import run_parts
+from rich.console import Console
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_parts.LOGS = Path({str(logs)!r})
+parts = [run_parts.Part(name) for name in ("one", "two", "three")]
+run_parts.run(parts, [["sleep", "30"]] * 3, Console())
+"""
+    runner = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=Path(run_parts.__file__).parent, start_new_session=True
+    )
+    while not (logs / "two.log").exists() and runner.poll() is None:
+        time.sleep(0.05)
+    os.killpg(runner.pid, signal.SIGINT)
+    assert runner.wait(20) != 0
+    assert not (logs / "three.log").exists()
