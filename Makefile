@@ -8,6 +8,10 @@ RUN := $(UV) run --frozen
 CLUSTER ?= hearth
 PROFILE ?= demo
 
+# Programs compiled once, also on machines that write no bytecode: without it every start compiles every library again.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/bytecode
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-storage test-e2e fill-cache test preflight bench bench-operator bench-gateway bench-gateway-vllm bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env
 
 help: ## list the targets

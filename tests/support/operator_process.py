@@ -13,6 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("widget_operator.py")
+BYTECODE = {
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(Path(__file__).resolve().parents[2] / ".cache" / "bytecode"),
+}
+"""Images hold bytecode. Without it every start compiles every library, which takes as long as all the rest."""
 
 
 def free_port() -> int:
@@ -37,9 +42,7 @@ class OperatorProcess:
 
     def __init__(self, command: Sequence[str], port: int, log: Path) -> None:
         self.port, self.log = port, log
-        # Images hold bytecode. Without it every start compiles every library, which takes as long as all the rest.
-        bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(log.parent / "bytecode")}
-        env = os.environ | {"PYTHONPATH": ""} | bytecode
+        env = os.environ | {"PYTHONPATH": ""} | BYTECODE
         with log.open("ab") as sink:
             self._process = subprocess.Popen(command, stdout=sink, stderr=sink, env=env)
 
