@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from connected_cluster import ConnectedCluster
 from hearth_cluster import ephemeral
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.fakenodes import parse_groups
@@ -28,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def control_plane() -> Iterator[Cluster]:
     """A control plane of this run alone: `.kubeconfig`, `.kubectl(*arguments)`, `.apply`, `.get`, `.fake_nodes`."""
     with ephemeral.control_plane() as cluster:
-        yield cluster
+        yield ConnectedCluster(cluster.state)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def cpu_nodes(control_plane: Cluster) -> list[str]:
 def namespace(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace for one test, with the service account that pods need; deleted afterwards."""
     name = f"t-{abs(hash(request.node.nodeid)) % 16**8:08x}"
-    control_plane.kubectl("create", "namespace", name)
+    control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     control_plane.kubectl("wait", "--for=create", "--timeout=30s", "-n", name, "serviceaccount/default")
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from connected_cluster import ConnectedCluster
 from hearth_cluster import ephemeral
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.images import deliver_profile, values_file
@@ -29,7 +30,7 @@ def node_cluster() -> Iterator[Cluster]:
     progress = Progress()
     with ephemeral.node(progress) as cluster:
         deliver_profile(cluster.state, "test", progress)
-        yield cluster
+        yield ConnectedCluster(cluster.state)
 
 
 @pytest.fixture(scope="session")
