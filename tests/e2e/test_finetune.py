@@ -131,7 +131,7 @@ class Namespace:
             assert time.monotonic() < until, (
                 f"{what}: not within {seconds} s\n{self.kubectl('get', 'ftj,pod', '-o', 'wide')}"
             )
-            time.sleep(2)
+            time.sleep(0.5)
 
     def wait_reason(self, name: str, reason: str, seconds: float = 180) -> dict[str, Any]:
         self.wait(f"{name} {reason}", seconds, lambda: self.condition(name, "Ready")["reason"] == reason)

@@ -89,7 +89,7 @@ def ask(cluster: Cluster, name: str, port: int, path: str, body: object = None, 
         logs = "" if phase == "Pending" else cluster.kubectl("logs", "-n", NAMESPACE, name, "--tail=30")
         assert phase in ("Pending", "Running"), logs
         assert time.monotonic() < deadline, f"{name} gave no answer within {seconds} s:\n{logs}"
-        time.sleep(1)
+        time.sleep(2)
     return json.loads(answer)
 
 

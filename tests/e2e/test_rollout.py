@@ -63,7 +63,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(2)
+        time.sleep(0.5)
     return answer
 
 
