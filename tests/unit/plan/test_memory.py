@@ -16,6 +16,7 @@ from hearth.plan.memory import (
     MemoryPlan,
     Wish,
     activation_bytes,
+    label_mib,
     legal_parallel,
     plan_memory,
     visible_gpu_memory,
@@ -149,6 +150,11 @@ def test_what_the_other_parts_leave_is_the_cache(
 ) -> None:
     visible = visible_gpu_memory(H100_LABEL) / GIB
     assert 0.9 * visible - weights - activations - non_torch == pytest.approx(measured, abs=0.03)
+
+
+@given(visible=st.integers(1, 200 * GIB))
+def test_the_least_gpu_that_offers_so_much_memory_is_found(visible: int) -> None:
+    assert visible_gpu_memory(label_mib(visible) - 1) < visible <= visible_gpu_memory(label_mib(visible))
 
 
 def test_an_8b_model_on_an_h100_leaves_its_memory_to_the_cache() -> None:

@@ -416,7 +416,7 @@ def _too_small(
 def _job(world: World, start: Start) -> Json:
     pod = TrainingPod(
         image=world.settings.images.trainer,
-        accelerator=start.choice.accelerator,
+        accelerator=start.choice.required,
         memory_request=start.choice.memory_request,
         memory_limit=start.choice.memory_limit,
         progress_url=world.settings.progress_url,

@@ -8,6 +8,7 @@ The model is vLLM's own: weights, then activations at the largest batch, then wh
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -132,6 +133,11 @@ def visible_gpu_memory(label_mib: int) -> int:
     79.18 of an H100's 79.65 GiB; 2 % less on cards below 40 GiB (pytorch#175666).
     """
     return int(label_mib * 2**20 * (0.994 if label_mib >= 40_000 else 0.98))
+
+
+def label_mib(visible: int) -> int:
+    """Least `nvidia.com/gpu.memory` of a GPU that offers so many bytes."""
+    return bisect_left(range(2**24), visible, key=visible_gpu_memory)
 
 
 def element_bytes(dtype: str | None) -> int:

@@ -13,7 +13,7 @@ from hearth.api.finetunejob_status import ResolvedDataset, ResolvedTraining
 from hearth.api.model_facts import ModelFacts
 from hearth.api.shapes import Accelerator, Toleration
 from hearth.plan.gpus import fits, gpu_nodes, why_unschedulable
-from hearth.plan.memory import visible_gpu_memory
+from hearth.plan.memory import label_mib, visible_gpu_memory
 from hearth.plan.open_nodes import Placement, placement
 from hearth.plan.training_memory import SPARE, Shape, TrainingMemoryPlan, largest_micro_batch, plan_training, refusal
 from hearth.render.gpu import resource_name
@@ -39,6 +39,11 @@ class TrainingChoice:
     """Why no node could take the pod; it waits then."""
     own_limit: int | None = None
     """Bytes of memory that the spec limits the pod to."""
+
+    @property
+    def required(self) -> Accelerator:
+        """What is asked of the scheduler: the accelerator with as much memory as was planned."""
+        return _required(self.accelerator, self.memory, self.available)
 
     @property
     def memory_request(self) -> int:
@@ -78,6 +83,17 @@ def _asked(spec: FineTuneJobSpec, begun: Accelerator | None) -> Accelerator:
     return wanted.model_copy(update={"count": begun.count if begun is not None else None})
 
 
+def _required(accelerator: Accelerator, memory: TrainingMemoryPlan, available: int | None) -> Accelerator:
+    """The accelerator with `minMemory` no less than the plan: nodes with smaller GPUs than planned with are there too.
+
+    As it is where no node says how much memory its GPUs have: asked for by a label, none would be found.
+    """
+    if not accelerator.count or available is None:
+        return accelerator
+    planned = f"{label_mib(memory.planned)}Mi"
+    return accelerator.model_copy(update={"min_memory": max(planned, accelerator.min_memory or "0", key=quantity)})
+
+
 def _placement(spec: FineTuneJobSpec, accelerator: Accelerator) -> Placement:
     """Where the training pod may run; one with GPUs tolerates the taint of their nodes."""
     gpu = Toleration(key=resource_name(accelerator), operator="Exists", effect="NoSchedule")
@@ -109,9 +125,10 @@ def _has_room(spec: FineTuneJobSpec, choice: TrainingChoice, nodes: Sequence[Jso
     own = spec.pod_overrides.resources if spec.pod_overrides else None
     asked = (own.requests or {}).get("memory") if own else None
     needed = choice.memory_request if asked is None else int(quantity(asked))
-    resource = resource_name(choice.accelerator)
     roomy = [n for n in _placement(spec, choice.accelerator).open(nodes) if (_main_memory(n) or needed) >= needed]
-    return any(fits(choice.accelerator, n) for n in gpu_nodes(roomy, resource))
+    # What no GPU can hold is told, with the CPU as one way out, and not moved there.
+    required = choice.required if choice.refusal is None else choice.accelerator
+    return any(fits(required, n) for n in gpu_nodes(roomy, resource_name(required)))
 
 
 def _own_limit(spec: FineTuneJobSpec) -> int | None:
@@ -165,15 +182,16 @@ def _on(
     shape = _shape(spec, training, dataset)
     limited = device == "CPU" and _own_limit(spec) is not None
     begun = recorded.accelerator if recorded else None
+    memory = plan_training(facts, shape, device)
     return TrainingChoice(
         training=training,
         accelerator=accelerator,
         device=device,
-        memory=plan_training(facts, shape, device),
+        memory=memory,
         available=available,
         # Nodes that have gone since the start make a new pod wait. Only a change of the spec can refuse it.
         refusal=None if accelerator == begun and not limited else refusal(facts, shape, device, available),
-        no_node=why_unschedulable(accelerator, nodes),
+        no_node=why_unschedulable(_required(accelerator, memory, available), nodes),
         own_limit=_own_limit(spec),
     )
 

@@ -233,7 +233,7 @@ class Namespace:
 
     def prepare(self, rows: dict[str, Any] | None = None, **read: Any) -> None:
         """Model and rows are read and found good."""
-        pod = self.end("prepare", told={"result": rows or ROWS})
+        pod = self.end("prepare", told={"result": ROWS | (rows or {})})
         facts = {"exitCode": 0, "message": json.dumps({"facts": FACTS | read})}
         pod["status"]["initContainerStatuses"] = [{"name": "inspect", "state": {"terminated": facts}}]
         self.conclude("prepare", "Complete")

@@ -176,6 +176,77 @@ def test_a_gpu_that_is_too_small_is_refused_with_the_cpu_as_one_way_out(law: Any
     assert law.condition("Ready")["message"].endswith("or accelerator.count: 0 to train on the CPU")
 
 
+A100 = {
+    "metadata": {"name": "a", "labels": {"nvidia.com/gpu.memory": "81920", "nvidia.com/gpu.product": "NVIDIA-A100"}},
+    "status": {"allocatable": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"}},
+}
+
+
+def start_on_gpus(law: Any, **accelerator: Any) -> None:
+    """Up to a training Job that needs more than an L4 has, in a cluster with an A100 besides."""
+    law.add_gpu_node()
+    law.nodes.append(A100)
+    law.edit(accelerator={"count": 1, **accelerator}, training={"gradientCheckpointing": False})
+    law.reconcile()
+    law.prepare({"longestRow": 2048})
+    law.pass_time(11)
+    law.reconcile()
+
+
+def least_gpu_memory(law: Any) -> int | None:
+    """The least `nvidia.com/gpu.memory` that the training pod's node affinity lets through."""
+    affinity = law.job("train")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    found = [e["values"] for e in term["matchExpressions"] if e["key"] == "nvidia.com/gpu.memory"]
+    return int(found[0][0]) + 1 if found else None
+
+
+def test_what_was_planned_for_a_large_gpu_does_not_get_a_small_one(law: Any) -> None:
+    start_on_gpus(law)
+    assert law.status["memory"]["available"] > 79 * 2**30
+    planned = law.status["memory"]["planned"] / 2**20
+    assert 23034 < planned < (least_gpu_memory(law) or 0) < planned * 1.03
+    assert law.status["resolved"]["accelerator"] == {"count": 1}, "what was chosen, not what that takes"
+
+
+def test_more_memory_than_was_planned_is_asked_for_where_the_spec_does(law: Any) -> None:
+    start_on_gpus(law, minMemory="80G")
+    assert least_gpu_memory(law) == 76294
+
+
+def test_no_memory_is_asked_of_gpus_that_no_label_describes(law: Any) -> None:
+    gpu_node(law, metadata={"labels": {}})
+    law.edit(accelerator={"count": 1})
+    law.start()
+    assert least_gpu_memory(law) is None
+
+
+def test_a_pod_whose_large_gpu_is_gone_waits_for_one_as_large(law: Any) -> None:
+    start_on_gpus(law)
+    law.nodes.remove(A100)
+    law.edit(budget={"retries": 5})
+    law.reconcile()
+    law.pods = []
+    law.reconcile()
+    assert least_gpu_memory(law) is not None
+    assert law.condition("Ready")["reason"] == "Unschedulable"
+    assert "the nodes have 1 node with 1 x NVIDIA-L4 (23034 MiB)" in law.condition("Ready")["message"]
+
+
+def test_a_job_that_asked_for_less_before_an_upgrade_is_left_alone(law: Any) -> None:
+    start_on_gpus(law)
+    job = law.job("train")
+    affinity = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    term["matchExpressions"].pop()
+    law.pod("train", phase="Running")
+    for _ in range(3):
+        law.pass_time(61)
+        law.reconcile()
+    assert law.job("train") is job
+    assert "deletionTimestamp" not in job["metadata"]
+
+
 def test_a_lower_memory_limit_beside_a_gpu_lowers_the_request_with_it(law: Any) -> None:
     law.add_gpu_node()
     law.edit(accelerator={"count": 1}, podOverrides={"resources": {"limits": {"memory": "3Gi"}}})
