@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hearth.api.base import Json, quantity
 from hearth.api.llmservice import LLMServiceSpec
 from hearth.api.model_facts import ModelFacts
-from hearth.api.shapes import Accelerator
-from hearth.plan.gpus import fits, gpu_nodes
+from hearth.api.shapes import Accelerator, Toleration
+from hearth.plan.gpus import GpuNode, fits, gpu_nodes
 from hearth.plan.memory import Device, DoesNotFit, MemoryPlan, Wish, legal_parallel, plan_memory, visible_gpu_memory
-from hearth.plan.open_nodes import open_to
+from hearth.plan.open_nodes import Placement, placement
 from hearth.render.gpu import MIB, memory_mib, resource_name
 
 
@@ -36,11 +36,12 @@ def size_engine(spec: LLMServiceSpec, facts: ModelFacts, nodes: Sequence[Json], 
     kept = _kept(spec, facts, nodes, asked, before or {})
     if kept is not None:
         return kept
-    if asked.count is not None:
-        return _on_gpus(spec, facts, nodes, asked)
-    if not gpu_nodes(nodes, resource_name(asked)) and spec.accelerator is None:
+    if spec.accelerator is None and not _open_gpus(spec, nodes, asked):
         return _on_cpu(spec, facts, nodes)
-    return _fewest_gpus(spec, facts, nodes, asked)
+    candidates = _candidates(spec, nodes, asked)
+    if asked.count is not None:
+        return _on_gpus(spec, facts, candidates, asked)
+    return _fewest_gpus(spec, facts, candidates, asked)
 
 
 def size_unmoved(spec: LLMServiceSpec, facts: ModelFacts, before: Json | None) -> Sizing | None:
@@ -75,24 +76,43 @@ def _larger(one: Accelerator, other: Accelerator) -> str | None:
     return max(given, key=quantity) if given else None
 
 
-def _fewest_gpus(spec: LLMServiceSpec, facts: ModelFacts, nodes: Sequence[Json], asked: Accelerator) -> Sizing:
+def _placement(spec: LLMServiceSpec, accelerator: Accelerator) -> Placement:
+    """Where an engine pod may run; one with GPUs tolerates the taint of their nodes."""
+    gpu = Toleration(key=resource_name(accelerator), operator="Exists", effect="NoSchedule")
+    return placement(spec.scheduling, spec.pod_overrides, [] if accelerator.count == 0 else [gpu])
+
+
+def _open_gpus(spec: LLMServiceSpec, nodes: Sequence[Json], asked: Accelerator) -> list[GpuNode]:
+    """The GPUs that the accelerator allows, of nodes that take an engine pod today."""
+    usable = _placement(spec, asked).open(nodes)
+    return [n for n in gpu_nodes(usable, resource_name(asked)) if fits(asked, n)]
+
+
+def _candidates(spec: LLMServiceSpec, nodes: Sequence[Json], asked: Accelerator) -> list[GpuNode]:
+    """The same; where there are none, the GPUs of nodes that are away for now: they will be back."""
+    usable = _placement(spec, asked).allowed(nodes)
+    away = [replace(n, schedulable=True) for n in gpu_nodes(usable, resource_name(asked))]
+    return _open_gpus(spec, nodes, asked) or [n for n in away if fits(asked, n)]
+
+
+def _fewest_gpus(spec: LLMServiceSpec, facts: ModelFacts, candidates: Sequence[GpuNode], asked: Accelerator) -> Sizing:
     """The least number of GPUs on one node that holds the model."""
-    largest = max((n.count for n in gpu_nodes(nodes, resource_name(asked))), default=1)
+    largest = max((n.count for n in candidates), default=1)
     tried: Sizing | None = None
     for count in (n for n in (1, 2, 4, 8, 16) if n <= max(1, largest) and legal_parallel(facts, n)):
-        tried = _on_gpus(spec, facts, nodes, asked.model_copy(update={"count": count}))
+        tried = _on_gpus(spec, facts, candidates, asked.model_copy(update={"count": count}))
         if isinstance(tried.memory, MemoryPlan):
             return tried
-    return tried or _on_gpus(spec, facts, nodes, asked.model_copy(update={"count": 1}))
+    return tried or _on_gpus(spec, facts, candidates, asked.model_copy(update={"count": 1}))
 
 
-def _on_gpus(spec: LLMServiceSpec, facts: ModelFacts, nodes: Sequence[Json], asked: Accelerator) -> Sizing:
+def _on_gpus(spec: LLMServiceSpec, facts: ModelFacts, candidates: Sequence[GpuNode], asked: Accelerator) -> Sizing:
     """On the smallest of the GPUs that the accelerator allows; if that one is too small, on the next that holds it.
 
     The chosen size becomes `minMemory`, so that the scheduler cannot pick a smaller card than was planned with.
     """
     refused: MemoryPlan | DoesNotFit | None = None
-    for chosen in _choices(asked, nodes):
+    for chosen in _choices(asked, candidates):
         planned = plan_memory(facts, _wish(spec), _device(chosen))
         if isinstance(planned, MemoryPlan):
             return Sizing("GPU", chosen, planned)
@@ -101,9 +121,9 @@ def _on_gpus(spec: LLMServiceSpec, facts: ModelFacts, nodes: Sequence[Json], ask
     return Sizing("GPU", asked, refused)
 
 
-def _choices(asked: Accelerator, nodes: Sequence[Json]) -> list[Accelerator]:
+def _choices(asked: Accelerator, candidates: Sequence[GpuNode]) -> list[Accelerator]:
     """The accelerator with the memory of each GPU that it allows, in order; as it is where no node says any."""
-    allowed = [n for n in gpu_nodes(nodes, resource_name(asked)) if fits(asked, n) and n.memory_mib is not None]
+    allowed = [n for n in candidates if fits(asked, n)]
     known = sorted({int(n.memory_mib * MIB // 1e9) for n in allowed if n.memory_mib is not None})
     return [asked.model_copy(update={"min_memory": f"{gigabytes}G"}) for gigabytes in known] or [asked]
 
@@ -134,8 +154,7 @@ def _main_memory(spec: LLMServiceSpec, nodes: Sequence[Json]) -> int | None:
         limit = (resources.limits or {}).get("memory") if resources else None
         if limit is not None:
             return int(quantity(limit))
-    tolerations = [*((spec.scheduling and spec.scheduling.tolerations) or [])]
-    tolerations += (spec.pod_overrides and spec.pod_overrides.tolerations) or []
-    usable = [n for n in nodes if open_to(n, tolerations)]
+    where = _placement(spec, Accelerator(count=0))
+    usable = where.open(nodes) or where.allowed(nodes)
     sizes = [quantity(str(n.get("status", {}).get("allocatable", {}).get("memory", "0"))) for n in usable]
     return int(max(sizes)) if sizes else None

@@ -24,7 +24,7 @@ class Placement:
 
     def open(self, nodes: Sequence[Json]) -> list[Json]:
         """The nodes that take a pod today."""
-        return [n for n in nodes if _ready(n) and self._labelled(n) and open_to(n, self.tolerations)]
+        return [n for n in nodes if _ready(n) and self._labelled(n) and _open_to(n, self.tolerations)]
 
     def allowed(self, nodes: Sequence[Json]) -> list[Json]:
         """The nodes that take a pod once they are back: cordoned ones and such as are not ready are among them."""
@@ -44,7 +44,7 @@ def placement(
     return Placement(labels, [*more, *(t for p in parts for t in p.tolerations or [])])
 
 
-def open_to(node: Json, tolerations: Sequence[Toleration]) -> bool:
+def _open_to(node: Json, tolerations: Sequence[Toleration]) -> bool:
     """Whether the node is not cordoned and each taint that keeps pods away is tolerated."""
     return not node.get("spec", {}).get("unschedulable") and not _barred(node, tolerations)
 
