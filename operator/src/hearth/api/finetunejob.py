@@ -188,8 +188,8 @@ class Budget(ApiModel):
     """What the job may use."""
 
     deadline: Duration | None = None
-    """Longest time from the first training pod that runs to the end, interruptions included and the time in a queue
-    before it not. Unset: none."""
+    """Longest time from the first training pod that runs to the end, interruptions and suspensions included, and
+    the time in a queue before it not. Unset: none."""
     retries: Annotated[int, Field(ge=0, le=20)] | None = None
     """New attempts after failures that another attempt may mend. Interruptions do not count. Unset: 3."""
 

@@ -100,7 +100,7 @@ def plan(world: World, now: datetime) -> Plan:
     if isinstance(spec, Invalid):
         return _told(world, Outcome("InvalidSpec", spec.message, stalled=True), now)
     if spec.suspend:
-        return _suspended(world, now)
+        return _end_of_run(world, spec, now) or _suspended(world, now)
     data = resolve_data(world, spec, now)
     if data.model is None or data.dataset is None:
         return _without_data(world, spec, data, now)
@@ -159,6 +159,24 @@ def _kept(world: World, spec: FineTuneJobSpec | Invalid, now: datetime) -> Plan:
     if not isinstance(spec, Invalid) and world.related.get(claim_key(world.owner)) is not None:
         actions = (*actions, apply_claim(world, spec, None))
     return Plan(status, actions)
+
+
+def _end_of_run(world: World, spec: FineTuneJobSpec, now: datetime) -> Plan | None:
+    """A training that ended, and was suspended before anybody put that on record; None where none has.
+
+    What it found is in its Job and pods, which suspension deletes.
+    """
+    data, recorded = resolve_data(world, spec, now), _recorded_choice(world)
+    if data.model is None or data.dataset is None or recorded is None:
+        return None
+    choice = choose(spec, data.model, data.dataset, world.nodes, recorded)
+    start = Start(spec, data, data.model, data.dataset, choice, _identity(spec, data.model, data.dataset))
+    name = train_name(world.owner, start.identity)
+    job, run = world.child("Job", name), observe_run(world, spec, choice, name, now)
+    final = run.phase == "Succeeded" or (run.phase == "Failed" and not run.retryable)
+    if job is None or not final or (run.phase == "Failed" and _outdated(job, spec, run)):
+        return None
+    return _training(world, start, now)
 
 
 def _suspended(world: World, now: datetime) -> Plan:

@@ -12,24 +12,33 @@ from hearth.plan.conditions import rfc3339
 OUTAGE = {"error": {"class": "HubUnreachable", "message": "team/model could not be fetched from the hub: no route"}}
 
 
-def fail(law: Any, code: int, told: dict[str, Any] | None = None, reason: str = "Error") -> None:
-    """The training pod ends; the Job has failed unless the pod was killed."""
+DIVERGED = {"error": {"class": "LossDiverged", "message": "the loss is nan"}}
+MISSED = {"passed": False, "reason": "JSONFieldF1 0.3000 is below 0.8"}
+
+
+def stop(law: Any, code: int, told: dict[str, Any] | None = None, reason: str = "Error") -> None:
+    """The training pod ends, which the operator has not seen yet; the Job has failed unless the pod was killed."""
     law.pods = []
     law.end("train", code=code, told=told, reason=reason)
     if reason != "OOMKilled":
         law.conclude("train", "Failed")
+
+
+def fail(law: Any, code: int, told: dict[str, Any] | None = None, reason: str = "Error") -> None:
+    """The training pod ends badly."""
+    stop(law, code, told, reason)
     law.pass_time(11)
     law.reconcile()
 
 
 def train_and_miss_the_gate(law: Any) -> None:
     law.run()
-    law.finish(gate={"passed": False, "reason": "JSONFieldF1 0.3000 is below 0.8"})
+    law.finish(gate=MISSED)
 
 
 def train_and_fail(law: Any) -> None:
     law.run()
-    fail(law, 64, {"error": {"class": "LossDiverged", "message": "the loss is nan"}})
+    fail(law, 64, DIVERGED)
 
 
 def train_and_run_out_of_memory(law: Any) -> None:
@@ -62,6 +71,47 @@ def test_suspending_a_job_that_has_ended_changes_nothing(law: Any, end: Any) -> 
         law.pass_time(61)
     assert without_generation(law.status) == before
     assert law.status["observedGeneration"] == law.owner["metadata"]["generation"]
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda law: law.complete(), "Succeeded"),
+        (lambda law: law.complete(gate=MISSED), "GateNotMet"),
+        (lambda law: stop(law, 64, DIVERGED), "LossDiverged"),
+        (lambda law: stop(law, 1), "TrainingFailed"),
+        (lambda law: stop(law, 137, reason="OOMKilled"), "OOMKilled"),
+    ],
+    ids=["succeeded", "gate not met", "failed", "crashed", "out of memory"],
+)
+def test_an_end_that_is_not_on_record_yet_is_not_lost_to_a_suspension(law: Any, end: Any, reason: str) -> None:
+    law.run()
+    end(law)
+    law.edit(suspend=True)
+    for _ in range(3):
+        law.reconcile()
+        law.pass_time(61)
+    assert law.condition("Ready")["reason"] == reason
+    assert law.status["completionTime"]
+    assert ("artifacts" in law.status) is (reason in ("Succeeded", "GateNotMet"))
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "changes"),
+    [(69, OUTAGE, {}), (64, DIVERGED, {"podOverrides": {"labels": {"team": "law"}}})],
+    ids=["while the hub is away", "with a change that tries again"],
+)
+def test_what_would_be_tried_again_is_not_while_the_job_is_suspended(
+    law: Any, code: int, told: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    law.run()
+    stop(law, code, told)
+    law.edit(suspend=True, **changes)
+    for _ in range(3):
+        law.reconcile()
+        law.pass_time(301)
+    assert law.status["phase"] == "Suspended"
+    assert law.job("train") is None
 
 
 @pytest.mark.parametrize("end", [train_well, train_and_miss_the_gate], ids=lambda f: f.__name__)
