@@ -21,10 +21,11 @@ from hearth.plan.job_config import as_it_is, as_read_by
 from hearth.plan.pod_delay import NEVER_STARTED, stop_delay
 from hearth.plan.quiet import settle, while_pods_are_new
 from hearth.plan.repeated import failure_on_record, progress_since, time_to_prove
+from hearth.plan.training_again import outdated, why_again
 from hearth.plan.training_choice import Recorded, TrainingChoice, choose, sequence_length
 from hearth.plan.training_data import RETRY_AFTER, DataState, prepare_identity, resolve_data, sources, stale_jobs
 from hearth.plan.training_memory import ON_CPU
-from hearth.plan.training_outcome import ending, failed, succeeded, unavailable
+from hearth.plan.training_outcome import ending, exported, failed, succeeded, unavailable
 from hearth.plan.training_run import RunState, observe_run
 from hearth.plan.training_volume import (
     apply_claim,
@@ -45,14 +46,10 @@ from hearth.render.sources import UnsupportedUriError
 from hearth.render.trainer_config import prepare_config, train_config
 from hearth.render.training_job import (
     PREPARE,
-    ROOM_HASH,
-    TEMPLATE_HASH,
     TRAIN,
     TrainingPod,
-    changeable,
     config_map,
     prepare_name,
-    room,
     train_job,
     train_name,
 )
@@ -151,6 +148,8 @@ def _kept(world: World, spec: FineTuneJobSpec | Invalid, now: datetime) -> Plan:
     generation = world.owner["metadata"].get("generation", 0)
     before = live.get("conditions", [])
     milestones = [{**c, "observedGeneration": generation} for c in before if c["type"] in MILESTONES]
+    for published in (c for c in milestones if c["type"] == "Exported" and "artifacts" in live):
+        published["message"] = exported(world.owner, live["artifacts"])
     conditions = [*merge(before, ending(live), generation, now), *milestones]
     status = {**live, "observedGeneration": generation, "conditions": conditions}
     actions: tuple[Action, ...] = tuple(
@@ -174,7 +173,7 @@ def _end_of_run(world: World, spec: FineTuneJobSpec, now: datetime) -> Plan | No
     name = train_name(world.owner, start.identity)
     job, run = world.child("Job", name), observe_run(world, spec, choice, name, now)
     final = run.phase == "Succeeded" or (run.phase == "Failed" and not run.retryable)
-    if job is None or not final or (run.phase == "Failed" and _outdated(job, spec, run)):
+    if job is None or not final or (run.phase == "Failed" and outdated(job, spec, run.reason)):
         return None
     return _training(world, start, now)
 
@@ -294,7 +293,7 @@ def _training(world: World, start: Start, now: datetime) -> Plan:
     if late is not None and late <= timedelta(0):
         over = RunState("Failed", "DeadlineExceeded", "budget.deadline has passed", suggestion="raise budget.deadline")
         return _ended(world, start, over, (*standing, *_removal(live)), now)
-    if live is not None and run.phase != "Leaving" and (run.phase == "Lost" or _outdated(live, start.spec, run)):
+    if live is not None and run.phase != "Leaving" and (run.phase == "Lost" or outdated(live, start.spec, run.reason)):
         return _anew(world, start, run, live, standing, now)
     if run.phase == "Failed" and run.retryable and live is not None:
         return _waited_out(world, start, run, live, standing, late, now)
@@ -309,7 +308,8 @@ def _ended(world: World, start: Start, run: RunState, actions: tuple[Action, ...
 
 
 def _anew(world: World, start: Start, run: RunState, live: Json, standing: tuple[Action, ...], now: datetime) -> Plan:
-    again = replace(run, phase="Leaving", reason="Restarting", message=_why_again(run))
+    why = run.message if run.phase == "Lost" else why_again(run.reason)
+    again = replace(run, phase="Leaving", reason="Restarting", message=why)
     return _told(world, _under_way(world, start, again), now, (*standing, *_removal(live)))
 
 
@@ -330,26 +330,10 @@ def _waited_out(
     return _told(world, failed, now, standing, look_again=left if late is None else min(left, late))
 
 
-def _why_again(run: RunState) -> str:
-    if run.phase == "Lost":
-        return run.message
-    if run.reason == "DiskFull":
-        return "spec.checkpoints gives more room than when the volume was full; a new pod resumes"
-    return "the pod's part of spec has changed; a new pod resumes"
-
-
 def _removal(job: Json | None) -> tuple[Action, ...]:
     if job is None or "deletionTimestamp" in job["metadata"]:
         return ()
     return (Delete(key_of(job), job["metadata"]["uid"], "Foreground"),)
-
-
-def _outdated(job: Json, spec: FineTuneJobSpec, run: RunState) -> bool:
-    """Whether another pod is to take over. More room needs none, unless the last one ended for want of it."""
-    told = job["metadata"].get("annotations", {})
-    if run.reason == "DiskFull" and ROOM_HASH in told and told[ROOM_HASH] != room(spec):
-        return True
-    return bool(told.get(TEMPLATE_HASH)) and told[TEMPLATE_HASH] != changeable(spec)
 
 
 def _deadline(world: World, spec: FineTuneJobSpec, run: RunState, now: datetime) -> timedelta | None:

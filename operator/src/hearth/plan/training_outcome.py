@@ -26,7 +26,7 @@ def succeeded(world: World, data: DataState, choice: TrainingChoice, run: RunSta
         Condition("Admitted", "True", "Admitted", "the training pod may run"),
         Condition("Training", "True", "Finished", f"{result['step']} of {result['totalSteps']} steps"),
         Condition("Evaluated", "True", "Measured", told),
-        Condition("Exported", "True", "Published", ", ".join(a["uri"] for a in extra["artifacts"])),
+        Condition("Exported", "True", "Published", exported(world.owner, extra["artifacts"])),
     )
     if gate is not None and not gate["passed"]:
         message = f"the gate was not met: {gate['reason']}; the artifacts are kept, and served only by their digest"
@@ -43,6 +43,15 @@ def succeeded(world: World, data: DataState, choice: TrainingChoice, run: RunSta
             extra=extra,
         )
     return Outcome("Succeeded", _published(extra), own, done=True, data=data, choice=choice, run=run, extra=extra)
+
+
+def exported(owner: Json, artifacts: list[Json]) -> str:
+    """What was published; and that it stays so, where the spec asks for something else by now."""
+    uris = ", ".join(a["uri"] for a in artifacts)
+    wanted = (owner.get("spec", {}).get("output") or {}).get("merge") is not False
+    if wanted == any(a["kind"] == "Merged" for a in artifacts):
+        return uris
+    return f"{uris}; spec.output.merge has changed since: for other artifacts, create a new FineTuneJob"
 
 
 def ending(record: Json) -> tuple[Condition, ...]:

@@ -13,6 +13,7 @@ from hearth.plan import job_state
 from hearth.plan.job_config import image_of
 from hearth.plan.pod_delay import start_delay, stop_delay
 from hearth.plan.pod_trouble import last_error_line, result_of, trouble
+from hearth.plan.training_again import RETRY, advice
 from hearth.plan.training_choice import TrainingChoice
 from hearth.plan.training_memory import gib
 from hearth.plan.world import World
@@ -116,6 +117,8 @@ def _failed(job: Json, pods: Sequence[Json]) -> RunState:
         if error is not None:
             outside = (job_state.end_of(pod, TRAIN) or {}).get("exitCode") == UNAVAILABLE
             suggestion = error.get("suggestion", "")
+            if not outside:
+                suggestion = advice(error["class"], suggestion)
             return RunState("Failed", error["class"], error["message"], retryable=outside, suggestion=suggestion)
     last = next((e for p in pods if (e := job_state.end_of(p, TRAIN))), None)
     line = last_error_line(last.get("message", "")) if last else ""
@@ -127,10 +130,7 @@ def _failed(job: Json, pods: Sequence[Json]) -> RunState:
 
 def _how_to_try_again(job: Json) -> str:
     meta = job["metadata"]
-    return (
-        f"see `kubectl -n {meta.get('namespace')} logs job/{meta['name']}`; a change of budget.retries or podOverrides "
-        "tries again from the newest checkpoint"
-    )
+    return f"see `kubectl -n {meta.get('namespace')} logs job/{meta['name']}`; {RETRY}"
 
 
 def _killed(pod: Json, choice: TrainingChoice) -> RunState:

@@ -40,6 +40,8 @@ TEMPLATE_HASH = "hearth.dev/template-hash"
 """Annotation of a training Job: digest of the fields of spec that may change after the start."""
 ROOM_HASH = "hearth.dev/room-hash"
 """Annotation of a training Job: digest of what the spec said of its volume when the Job was made."""
+OUTPUT_HASH = "hearth.dev/output-hash"
+"""Annotation of a training Job: digest of what the spec said of merging when the Job was made."""
 
 ARTIFACTS = "artifacts"
 """How the claim of a job's weights is called, after the job's own name."""
@@ -247,6 +249,12 @@ def room(spec: FineTuneJobSpec) -> str:
     return digest8([size, checkpoints.keep if checkpoints else None])
 
 
+def published(spec: FineTuneJobSpec) -> str:
+    """Digest of whether the merged model is to be published, and of how far merging may move it."""
+    asked = spec.output.model_dump(by_alias=True, exclude_none=True, include={"merge", "parity"}) if spec.output else {}
+    return digest8(asked)
+
+
 def train_job(owner: Json, spec: FineTuneJobSpec, name: str, pod: TrainingPod) -> Json:
     """The training Job. With a queue it is created suspended, and Kueue lets it go."""
     mounts = source_mounts(spec)
@@ -266,7 +274,11 @@ def train_job(owner: Json, spec: FineTuneJobSpec, name: str, pod: TrainingPod) -
     template = with_overrides(with_scheduling(template, spec.scheduling), spec.pod_overrides, TRAIN)
     retries = spec.budget.retries if spec.budget and spec.budget.retries is not None else 3
     job = _job(owner, name, TRAIN, retries, template, DETERMINISTIC)
-    job["metadata"]["annotations"] = {TEMPLATE_HASH: changeable(spec), ROOM_HASH: room(spec)}
+    job["metadata"]["annotations"] = {
+        TEMPLATE_HASH: changeable(spec),
+        ROOM_HASH: room(spec),
+        OUTPUT_HASH: published(spec),
+    }
     if spec.scheduling is not None and spec.scheduling.queue_name is not None:
         job["metadata"]["labels"] = {
             **job["metadata"]["labels"],

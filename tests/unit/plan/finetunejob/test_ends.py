@@ -13,6 +13,7 @@ OUTAGE = {"error": {"class": "HubUnreachable", "message": "team/model could not 
 
 
 DIVERGED = {"error": {"class": "LossDiverged", "message": "the loss is nan"}}
+ADAPTER = {"kind": "Adapter", "path": "artifacts/adapter-aa", "digest": "sha256:" + "a" * 64, "size": 10}
 MISSED = {"passed": False, "reason": "JSONFieldF1 0.3000 is below 0.8"}
 
 
@@ -124,6 +125,27 @@ def test_what_has_published_its_artifacts_never_trains_again(law: Any, end: Any)
     law.reconcile()
     assert law.job("train") is None
     assert without_generation(law.status) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [(None, {"merge": False}, True), ({"merge": False}, {"merge": True}, True), (None, {"merge": True}, False)],
+    ids=["merged, not wanted any more", "wanted now", "as it was"],
+)
+def test_another_output_than_was_published_is_told_and_not_made(law: Any, before: Any, after: Any, told: bool) -> None:
+    law.edit(output=before)
+    law.run()
+    law.finish(**({} if before is None else {"artifacts": [ADAPTER]}))
+    was = law.condition("Exported")["message"]
+    law.edit(output=after)
+    law.reconcile()
+    more = "; spec.output.merge has changed since: for other artifacts, create a new FineTuneJob"
+    assert law.condition("Exported")["message"] == was + more * told
+    assert law.condition("Ready")["reason"] == "Succeeded"
+    writes = law.status_writes
+    law.pass_time(61)
+    law.reconcile()
+    assert law.status_writes == writes
 
 
 def test_a_job_that_ended_stays_so_where_a_newer_operator_would_refuse_its_spec(law: Any) -> None:
