@@ -29,6 +29,8 @@ from hearth.render.indexer_job import (
     job,
     job_name,
     resources_hash,
+    secrets,
+    secrets_of,
 )
 
 TYPE = "Indexed"
@@ -124,8 +126,9 @@ def _under_way(
         told = Condition(TYPE, "False", BUILDING, f"build {wanted} begins")
         return BuildState(told, wanted, actions, build=build, building=True)
     result = _message(world, live)
-    if not job_state.has(live, "Complete") and _resources_changed(live, spec):
-        told = Condition(TYPE, "False", BUILDING, f"build {wanted} goes on with other resources")
+    changed = _changed(live, spec)
+    if not job_state.has(live, "Complete") and changed is not None:
+        told = Condition(TYPE, "False", BUILDING, f"build {wanted} goes on with {changed}")
         return BuildState(told, wanted, (*spare, _delete(live)), build=build, building=True)
     if job_state.has(live, "Complete"):
         if "result" in result:
@@ -183,9 +186,12 @@ def _failure_told(failure: Json) -> Condition:
     return Condition(TYPE, "False", failure["class"], message)
 
 
-def _resources_changed(live: Json, spec: VectorIndexSpec) -> bool:
+def _changed(live: Json, spec: VectorIndexSpec) -> str | None:
+    """What the spec gives the indexer now and did not when the Job was made; a Job's template cannot be changed."""
+    if secrets_of(live) != secrets(spec):
+        return "the tokens that the spec names now"
     told = live["metadata"].get("annotations", {}).get(RESOURCES_HASH)
-    return told is not None and told != resources_hash(spec)
+    return None if told is None or told == resources_hash(spec) else "other resources"
 
 
 def _out_of_memory(pod: Json, wanted: str, actions: tuple[Action, ...]) -> BuildState:

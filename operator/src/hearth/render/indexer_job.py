@@ -267,7 +267,7 @@ def _container(owner: Json, spec: VectorIndexSpec, mounts: Sequence[Mount], imag
             },
             {"name": "KUBEFLOW_TRAINER_SERVER_TOKEN", "value": f"{TOKEN}/token"},
             {"name": "KUBEFLOW_TRAINER_SERVER_CA_CERT", "value": f"{CONFIG}/ca.crt"},
-            *_secrets(spec),
+            *_tokens(spec),
         ],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -285,13 +285,24 @@ def _token_volume() -> Json:
     return {"name": "progress-token", "projected": {"sources": [source]}}
 
 
-def _secrets(spec: VectorIndexSpec) -> list[Json]:
-    """Tokens by environment variable, each from the key `token` of its Secret."""
+def secrets(spec: VectorIndexSpec) -> dict[str, str]:
+    """The Secrets that the spec names, by the environment variable of each token."""
     named = {f"HEARTH_SOURCE_TOKEN_{at}": s.secret_ref for at, s in enumerate(spec.sources)}
     named |= {f"HEARTH_EMBEDDER_KEY_{at}": e.secret_ref for at, e in enumerate(spec.embeddings)}
     named["HEARTH_MILVUS_TOKEN"] = spec.milvus.external.secret_ref if spec.milvus.external else None
+    return {variable: ref.name for variable, ref in named.items() if ref is not None}
+
+
+def secrets_of(live: Json) -> dict[str, str]:
+    """The Secrets that a Job was made with, by the environment variable of each token."""
+    (container,) = [c for c in live["spec"]["template"]["spec"]["containers"] if c["name"] == CONTAINER]
+    found = {e["name"]: e.get("valueFrom", {}).get("secretKeyRef", {}).get("name") for e in container.get("env", ())}
+    return {variable: name for variable, name in found.items() if name is not None and variable.startswith("HEARTH_")}
+
+
+def _tokens(spec: VectorIndexSpec) -> list[Json]:
+    """Tokens by environment variable, each from the key `token` of its Secret."""
     return [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.name, "key": TOKEN_KEY}}}
-        for name, ref in named.items()
-        if ref is not None
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": TOKEN_KEY}}}
+        for variable, name in secrets(spec).items()
     ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hearth.api.base import Json
 from hearth.plan.world import Apply, Delete
 
 
@@ -251,6 +253,65 @@ def test_other_resources_begin_the_pod_of_a_build_again_and_change_no_build_that
     scene.act()
     assert scene.condition("Ready") == ("True", "Indexed")
     assert scene.job["metadata"]["name"] == name
+
+
+def with_token(spec: Json, *path: str | int) -> None:
+    for step in path:
+        spec = spec[step]
+    spec["secretRef"] = {"name": "tokens"}
+
+
+@pytest.mark.parametrize(
+    ("path", "variable"),
+    [
+        (("sources", 0), "HEARTH_SOURCE_TOKEN_0"),
+        (("embeddings", 0), "HEARTH_EMBEDDER_KEY_0"),
+        (("milvus", "external"), "HEARTH_MILVUS_TOKEN"),
+    ],
+    ids=["a source", "an embedder", "Milvus"],
+)
+@pytest.mark.parametrize("failed", [False, True], ids=["while it is made", "after it failed"])
+def test_a_build_goes_on_with_the_tokens_that_the_spec_names_now(
+    scene: Any, path: tuple[str | int, ...], variable: str, failed: bool
+) -> None:
+    scene.spec["milvus"] = {"topology": "External", "external": {"uri": "https://milvus.example:19530"}}
+    scene.around["Secret"] = {"kind": "Secret", "metadata": {"name": "tokens"}}
+    scene.spec["sources"][0]["uri"] = "https://wiki.example/handbook.html"
+    scene.act()
+    name = scene.job["metadata"]["name"]
+    if failed:
+        scene.job_ends({"error": {"class": "BadData", "message": "401 Unauthorized"}}, code=65)
+        scene.act()
+        assert scene.condition("Stalled") == ("True", "BadData")
+    with_token(scene.spec, *path)
+    scene.act()
+    assert not any(kind == "Job" for kind, _ in scene.children)
+    assert "goes on with the tokens that the spec names now" in scene.message("Indexed")
+    scene.pods = []
+    scene.act()
+    assert scene.job["metadata"]["name"] == name, "the same build goes on"
+    env = {e["name"]: e for e in scene.job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env[variable]["valueFrom"]["secretKeyRef"]["name"] == "tokens"
+    before = json.dumps(scene.job)
+    scene.act()
+    assert json.dumps(scene.job) == before
+
+    scene.job_ends({"result": _result()})
+    scene.act()
+    scene.spec["sources"][0]["secretRef"] = {"name": "others"}
+    scene.act()
+    assert scene.condition("Ready") == ("True", "Indexed"), "what serves is not built anew for another token"
+
+
+def test_a_variable_that_somebody_else_adds_to_the_job_changes_nothing(scene: Any) -> None:
+    scene.act()
+    scene.engine_answers()
+    scene.act()
+    env = scene.job["spec"]["template"]["spec"]["containers"][0]["env"]
+    env.append({"name": "PROXY_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "password"}}})
+    name = scene.job["metadata"]["uid"]
+    scene.act()
+    assert scene.job["metadata"]["uid"] == name
 
 
 def test_an_upgrade_leaves_a_build_that_resumes_the_configuration_that_its_image_understands(
