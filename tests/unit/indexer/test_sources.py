@@ -88,9 +88,14 @@ def test_a_wrong_configuration_says_which_field(tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_secret_without_its_key_is_named() -> None:
-    with pytest.raises(BadConfigurationError, match="HEARTH_NOWHERE is not set"):
-        secret("HEARTH_NOWHERE")
+@pytest.mark.parametrize("value", [None, "", "\n"])
+def test_a_secret_without_its_key_is_named_and_may_be_mended(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("HEARTH_SOURCE_TOKEN_0", value)
+    with pytest.raises(UnavailableError, match="HEARTH_SOURCE_TOKEN_0 is not set or empty"):
+        secret("HEARTH_SOURCE_TOKEN_0")
 
 
 def test_the_line_break_that_ends_a_secrets_file_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from hearth_indexer.documents import RawDocument, Skipped
-from hearth_indexer.outcome import BadDataError
+from hearth_indexer.outcome import UnavailableError
 from hearth_indexer.retry import answered
 
 REDIRECTS = 5
@@ -18,7 +18,8 @@ def download(url: str, bearer: dict[str, str], limit: int) -> RawDocument | Skip
 
     `bearer` is the Authorization header, or empty: it never goes to another host.
 
-    Raises UnavailableError where the server does not answer, BadDataError where it answers no.
+    Raises UnavailableError where the server does not answer, or answers no: a token, its Secret or the server may be
+    mended, and nothing tells of that but another try.
     """
     with httpx.Client(timeout=60, follow_redirects=False) as client:
         target = url
@@ -28,10 +29,10 @@ def download(url: str, bearer: dict[str, str], limit: int) -> RawDocument | Skip
             if response.is_redirect:
                 target = str(httpx.URL(target).join(response.headers["location"]))
                 if not target.startswith("https://"):
-                    raise BadDataError(f"{url} redirects to {target}, which is not https://")
+                    raise UnavailableError(f"{url} redirects to {target}, which is not https://")
                 continue
             return _document(url, response, content, limit)
-    raise BadDataError(f"{url} redirects more than {REDIRECTS} times")
+    raise UnavailableError(f"{url} redirects more than {REDIRECTS} times")
 
 
 def _get(client: httpx.Client, url: str, headers: dict[str, str], limit: int) -> tuple[bytes, httpx.Response]:
@@ -53,12 +54,14 @@ def _get(client: httpx.Client, url: str, headers: dict[str, str], limit: int) ->
 
 def _document(url: str, response: httpx.Response, content: bytes, limit: int) -> RawDocument | Skipped:
     if response.status_code in (401, 403):
-        raise BadDataError(
+        raise UnavailableError(
             f"{url} answers {response.status_code} {response.reason_phrase}",
-            "name a Secret with the key token in the source's secretRef",
+            "put a token that may read it under the key token of the Secret that the source's secretRef names",
         )
     if response.status_code >= 400:
-        raise BadDataError(f"{url} answers {response.status_code} {response.reason_phrase}")
+        raise UnavailableError(
+            f"{url} answers {response.status_code} {response.reason_phrase}", "correct the source's uri, or the server"
+        )
     if len(content) > limit:
         return Skipped(url, f"larger than the limit of {limit // 2**20} MiB")
     name = unquote(urlsplit(url).path.rsplit("/", 1)[-1])

@@ -140,27 +140,30 @@ def secret(env: str | None) -> str | None:
 
     What a file of a Secret has around its value, mostly the line break at its end, is left out.
 
-    Raises BadConfigurationError where the variable is named but not set.
+    Raises UnavailableError where the variable is named but not set, or empty.
     """
     if env is None:
         return None
     value = os.environ.get(env, "").strip()
     if not value:
-        raise BadConfigurationError(f"environment variable {env} is not set: the Secret it comes from lacks its key")
+        # Unavailable: nothing tells of a Secret that was mended but another try, which gets the variables of then.
+        raise UnavailableError(
+            f"environment variable {env} is not set or empty",
+            "put the token under the key token of the Secret that it comes from",
+        )
     return value
 
 
 def bearer(env: str | None) -> dict[str, str]:
     """The Authorization header for the secret in the environment variable; empty where none is named.
 
-    Raises BadConfigurationError where the variable is named but not set, UnavailableError where no header can carry it.
+    Raises UnavailableError where the variable is named but not set, or holds what no header can carry.
     """
     token = secret(env)
     if token is None:
         return {}
     if not (token.isascii() and token.isprintable()):
-        # h11 would refuse it by quoting it, and messages end in statuses. Unavailable: nothing tells of a Secret that
-        # was mended but another try.
+        # h11 would refuse it by quoting it, and messages end in statuses. Unavailable: as above.
         raise UnavailableError(
             f"environment variable {env} is not one line of printable ASCII",
             "put the token, and nothing else, under the key token of the Secret that it comes from",

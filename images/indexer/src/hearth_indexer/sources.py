@@ -19,7 +19,7 @@ FILE_LIMIT = 64 * 2**20
 def collect(source: Source) -> Iterator[RawDocument | Skipped]:
     """The documents of one source, in a stable order.
 
-    Raises BadDataError where the source itself is missing, UnavailableError where a server does not answer.
+    Raises BadDataError where a mounted source is missing, UnavailableError where a server gives no document.
     """
     if source.path is None:
         yield download(source.uri, bearer(source.token_env), FILE_LIMIT)
