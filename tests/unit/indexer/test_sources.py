@@ -80,6 +80,16 @@ def test_patience_ends_with_the_last_reason() -> None:
         answered(refuse, "embedder", patience=3, sleep=lambda _: None)
 
 
+@pytest.mark.parametrize("wait", ["0", "00", None])
+def test_patience_ends_whatever_pause_the_server_asks_for(wait: str | None) -> None:
+    busy = httpx.Response(503, headers={} if wait is None else {"retry-after": wait})
+    pauses: list[float] = []
+
+    with pytest.raises(UnavailableError, match="503 Service Unavailable, for 600 s"):
+        answered(lambda: busy, "embedder", patience=600, sleep=pauses.append)
+    assert min(pauses) >= 0.25
+
+
 def test_a_wrong_configuration_says_which_field(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"alias": "a", "chunking": {"size": 3}}', encoding="utf-8")

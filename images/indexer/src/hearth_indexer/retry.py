@@ -18,6 +18,8 @@ RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+DOUBLINGS = 6
+"""After so many a pause is the longest."""
 
 
 def answered(
@@ -28,8 +30,8 @@ def answered(
 ) -> httpx.Response:
     """The first response that is no passing failure; it may still be an error that will not pass.
 
-    Pauses double from half a second to half a minute with full jitter, or last as long as `Retry-After` says; after
-    `patience` seconds of pauses it gives up.
+    Pauses double from half a second to half a minute with jitter, or last as long as `Retry-After` says, at least half
+    a second; after `patience` seconds of pauses it gives up.
 
     Raises UnavailableError with the last thing that was wrong, and at once where the request cannot be sent at all.
     """
@@ -50,8 +52,8 @@ def answered(
             wrong = str(error) or type(error).__name__
         if paused >= patience:
             raise UnavailableError(f"{what} does not answer: {wrong}, for {patience:.0f} s")
-        ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
-        pause = asked if asked is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter
+        ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, DOUBLINGS))
+        pause = max(asked, FIRST_PAUSE) if asked is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter
         log.warning("%s: %s; asking again in %.1f s", what, wrong, pause)
         sleep(pause)
         paused += pause
@@ -61,4 +63,4 @@ def answered(
 def retry_after(response: httpx.Response) -> float | None:
     """Seconds that the server asks for, at most the longest pause. A date is not understood: None."""
     value = response.headers.get("retry-after", "")
-    return min(float(value), LONGEST_PAUSE) if value.isdigit() else None
+    return min(float(value), LONGEST_PAUSE) if value.isdecimal() else None
