@@ -7,6 +7,7 @@ from hearth_indexer.chunk import chunks, limits
 from hearth_indexer.documents import Document, Section
 from hearth_indexer.outcome import BadConfigurationError
 from hearth_indexer.settings import Chunking
+from hearth_indexer.tokens import EstimatedTokens
 
 
 class WordCounter:
@@ -107,3 +108,13 @@ def test_sizes_follow_the_embedder(asked: Chunking, limit: int | None, expected:
 def test_a_chunk_longer_than_the_embedder_reads_is_refused() -> None:
     with pytest.raises(BadConfigurationError, match=r"512 tokens, but the embedder reads at most 254"):
         limits(Chunking(size=512), WordCounter(254))
+
+
+@pytest.mark.parametrize("splitter", ["Markdown", "Recursive"])
+def test_a_minified_file_makes_no_chunk_longer_than_the_embedder_reads(splitter: str) -> None:
+    blob = '{"token":"' + "ab" * 3000 + '","rules":[' + ",".join(f'{{"a":{n}}}' for n in range(200)) + "]}"
+    asked = Chunking.model_validate({"splitter": splitter})
+    counter = EstimatedTokens()
+    made = list(chunks(Document("u", "Doc", (Section((), blob),)), asked, counter))
+
+    assert max(counter.count(c.content) for c in made) <= 512

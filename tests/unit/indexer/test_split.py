@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -59,3 +60,18 @@ def test_a_window_repeats_the_end_of_the_one_before() -> None:
     parts = [Piece(c, 1) for c in "abcdefg"]
 
     assert list(windows(parts, 4, 2)) == [(0, 4), (2, 6), (4, 7)]
+
+
+def signs_are_dense(text: str) -> int:
+    """A tokenizer that takes eight letters for a token, and each other sign: minified JSON has stretches of both."""
+    return sum((len(word) + 7) // 8 for word in re.findall(r"[a-z]+", text)) + len(re.findall(r"[^a-z\s]", text))
+
+
+@given(st.lists(st.sampled_from(["a" * 80, "{[:,", "漢字", "x", "}", "12"]), max_size=60), st.integers(1, 12))
+def test_no_part_of_a_word_is_longer_than_the_budget_however_unevenly_its_tokens_lie(
+    parts: list[str], budget: int
+) -> None:
+    cut = list(pieces("".join(parts), budget, signs_are_dense))
+
+    assert "".join(p.text for p in cut) == "".join(parts)
+    assert all(signs_are_dense(p.text) == p.tokens <= budget for p in cut)

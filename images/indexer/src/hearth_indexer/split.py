@@ -34,7 +34,7 @@ def pieces(text: str, budget: int, count: Callable[[str], int], level: int = 0) 
         yield Piece(text, tokens)
         return
     if level == len(BOUNDARIES):
-        yield from _cut_word(text, budget, tokens)
+        yield from _cut_word(text, budget, tokens, count)
         return
     parts = _parts(text, BOUNDARIES[level])
     for part in parts:
@@ -47,12 +47,19 @@ def _parts(text: str, boundary: re.Pattern[str]) -> list[str]:
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
 
-def _cut_word(text: str, budget: int, tokens: int) -> Iterator[Piece]:
-    """Cuts evenly by characters; tokens are assumed to be spread evenly, with a margin of an eighth."""
+def _cut_word(text: str, budget: int, tokens: int, count: Callable[[str], int]) -> Iterator[Piece]:
+    """Cuts evenly by characters, as if tokens were spread evenly, and cuts again where they are denser.
+
+    Two parts may take a token or two more than both together, hence the margin of an eighth.
+    """
     width = max(1, len(text) * budget * 7 // (tokens * 8))
     for start in range(0, len(text), width):
         part = text[start : start + width]
-        yield Piece(part, max(1, tokens * len(part) // len(text)))
+        held = count(part.strip())
+        if held <= budget or len(part) == 1:
+            yield Piece(part, held)
+        else:
+            yield from _cut_word(part, budget, held, count)
 
 
 def windows(parts: Sequence[Piece], size: int, overlap: int) -> Iterator[tuple[int, int]]:
