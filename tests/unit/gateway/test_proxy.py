@@ -189,6 +189,15 @@ async def test_a_request_that_makes_no_sense_is_told_so(
     assert engine.asked == []
 
 
+@pytest.mark.parametrize("model", [{}, {"model": None}, {"model": "court"}])
+async def test_a_request_without_a_model_gets_the_served_one(
+    gateway: Any, engine: Any, calling: Any, model: dict[str, Any]
+) -> None:
+    async with calling(gateway()) as client:
+        assert (await client.post(CHAT, json=HELLO | model)).status_code == 200
+    assert "model" not in engine.asked[0].body
+
+
 @pytest.mark.parametrize("name", ["court", "law/court"])
 async def test_a_model_is_looked_up_by_its_name(gateway: Any, calling: Any, name: str) -> None:
     async with calling(gateway(servedName=name)) as client:

@@ -45,9 +45,12 @@ class FakeIndex:
         """Nothing is open."""
 
 
-def ask(*contents: str, **more: Any) -> dict[str, Any]:
+def ask(*contents: Any, **more: Any) -> dict[str, Any]:
     roles = ("user", "assistant")
     return {"messages": [{"role": roles[i % 2], "content": c} for i, c in enumerate(contents)]} | more
+
+
+HELLO = {"role": "user", "content": "Hello?"}
 
 
 async def test_the_model_sees_numbered_passages_and_the_question(gateway: Any, engine: Any, calling: Any) -> None:
@@ -246,6 +249,10 @@ async def test_a_model_that_declines_is_an_abstention(gateway: Any, engine: Any,
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "has no text"),
         (ask("Q?", n=2), "n must be 1"),
         (ask("Who \ud83d?"), "half of a surrogate pair"),
+        (ask([{"type": "text", "text": None}]), "must be a string"),
+        (ask([{"type": "text", "text": "Who?"}, {"type": "text", "text": 5}]), "must be a string"),
+        (ask([{"type": "text"}]), "must be a string"),
+        ({"messages": [{"role": "system", "content": [{"type": "text", "text": None}]}, HELLO]}, "must be a string"),
     ],
 )
 async def test_a_chat_without_a_question_is_refused(
@@ -257,6 +264,7 @@ async def test_a_chat_without_a_question_is_refused(
     assert response.status_code == 400
     assert index.asked == []
     assert said in response.json()["error"]["message"]
+    assert response.json()["error"]["param"] in ("messages", "n")
 
 
 async def test_a_request_may_ask_the_model_alone(gateway: Any, engine: Any, calling: Any) -> None:

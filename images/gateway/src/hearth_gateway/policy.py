@@ -17,7 +17,9 @@ def check_model(config: Config, body: Body) -> None:
     Behind an @ stands the digest of the model that is wanted, which only the engine knows. Before it may stand the
     resource's own name, by which an index asks its embedder whatever that is served as.
     """
-    asked = body.setdefault("model", config.served_name)
+    if body.get("model") is None:
+        body["model"] = config.served_name
+    asked = body["model"]
     names = (config.served_name, config.service.rpartition("/")[2])
     pinned = isinstance(asked, str) and asked.startswith(tuple(f"{name}@" for name in names))
     if asked != config.served_name and not pinned:
@@ -63,13 +65,21 @@ def add_system_prompt(prompt: str | None, body: Body) -> None:
 
 
 def check_messages(body: Body) -> list[Body]:
-    """The chat's messages. Raises ApiError (400) where they are no list of objects with a role."""
+    """The chat's messages. Raises ApiError (400) where they are no list of objects with a role, and text as strings."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise bad_request("messages must be a list with at least one message", param="messages")
     if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
         raise bad_request("every message must be an object with a role and content", param="messages")
+    parts = [p for m in messages if isinstance(m.get("content"), list) for p in m["content"] if is_text(p)]
+    if not all(isinstance(p.get("text"), str) for p in parts):
+        raise bad_request("the text of a message's part must be a string", param="messages")
     return messages
+
+
+def is_text(part: Any) -> bool:
+    """Whether a part of a message is text."""
+    return isinstance(part, dict) and part.get("type") == "text"
 
 
 def wants_rag(body: Body) -> bool:

@@ -21,7 +21,7 @@ from hearth_gateway.passages import (
     question_with_passages,
     without_invented,
 )
-from hearth_gateway.policy import Body, check_messages
+from hearth_gateway.policy import Body, check_messages, is_text
 from hearth_gateway.retrieval import Retriever
 from hearth_gateway.streamed_answer import StreamedAnswer
 
@@ -190,12 +190,8 @@ def _rewritten(messages: list[Body], last: int, asked: str) -> list[Body]:
 def _asking(message: Body, asked: str) -> Body:
     """The user message with another text; its images and other parts that are no text stay behind it."""
     content = message["content"]
-    others = [p for p in content if not _is_text(p)] if isinstance(content, list) else []
+    others = [p for p in content if not is_text(p)] if isinstance(content, list) else []
     return message | {"content": [{"type": "text", "text": asked}, *others] if others else asked}
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "text"
 
 
 def _encodable(text: str) -> bool:
@@ -213,6 +209,6 @@ def _text(message: Body) -> str:
     if isinstance(content, str):
         return content.strip()
     if isinstance(content, list):
-        parts = [p.get("text", "") for p in content if _is_text(p)]
+        parts = [p["text"] for p in content if is_text(p)]
         return "\n".join(parts).strip()
     return ""
