@@ -1,7 +1,10 @@
 """How a question becomes a search: what the embedder and the engine are asked, and what is said when they refuse."""
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +185,60 @@ async def test_a_request_that_cannot_be_sent_is_not_quoted() -> None:
     with pytest.raises(ApiError) as refused:
         await retriever(refuse).find("Q?")
     assert refused.value.message == "the embedder minilm cannot be asked: LocalProtocolError"
+
+
+class Embedder:
+    """On a real socket. It ends so many connections without an answer, and keeps the others open."""
+
+    def __init__(self, losses: int = 0) -> None:
+        self.losses, self.connections, self.asked = losses, 0, 0
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        payload = json.dumps({"data": [{"index": 0, "embedding": [0.0, 1.0]}]}).encode()
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while asked := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
+                await reader.readexactly(int(asked.partition("content-length: ")[2].split("\r\n")[0]))
+                self.asked += 1
+                if self.asked <= self.losses:
+                    break
+                writer.write(head.encode() + payload)
+        writer.close()
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[MilvusRetriever]:
+        """A retriever that asks it."""
+        server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        made = MilvusRetriever(RagConfig.model_validate(RAG | {"embedding": RAG["embedding"] | {"url": url}}))
+        made._milvus = FakeMilvus()
+        yield made
+        await made.close()
+        server.close()
+
+
+async def test_each_question_goes_to_a_pod_that_the_service_still_lists() -> None:
+    embedder = Embedder()
+    async with embedder.asking() as asked:
+        for _ in range(3):
+            await asked.find("Q?")
+    assert embedder.connections == 3
+
+
+async def test_a_question_whose_embedder_is_lost_at_work_is_asked_once_more() -> None:
+    embedder = Embedder(losses=1)
+    async with embedder.asking() as asked:
+        assert (await asked.find("Q?")).passages
+    assert embedder.asked == 2
+
+
+async def test_a_question_whose_embedder_is_lost_twice_is_told() -> None:
+    embedder = Embedder(losses=2)
+    async with embedder.asking() as asked:
+        with pytest.raises(ApiError, match="the embedder minilm does not answer: Server disconnected") as refused:
+            await asked.find("Q?")
+    assert (refused.value.status, embedder.asked) == (503, 2)
 
 
 async def test_milvus_gets_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from hearth_gateway.errors import ApiError, bad_request, unavailable
 from hearth_gateway.generation import SPARSE_FIELD, Generation, Serving, misfit
 from hearth_gateway.passages import Passage
 from hearth_gateway.retrieval import Found, fuse, similarity
+from hearth_gateway.upstream import LOST
 
 FIELDS = ["id", "document", "title", "heading", "text"]
 
@@ -34,10 +35,11 @@ class MilvusRetriever:
         self._config = config
         self._serving = Serving(config)
         self._milvus: MilvusClient | None = None
+        # A kept connection would pin the gateway to a pod that is on its way out: see upstream.py.
+        fresh = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._embedder = httpx.AsyncClient(
             timeout=httpx.Timeout(30.0, connect=2.0),
-            limits=httpx.Limits(max_keepalive_connections=0),
-            transport=transport or httpx.AsyncHTTPTransport(retries=3),
+            transport=transport or httpx.AsyncHTTPTransport(retries=3, limits=fresh),
             trust_env=False,
         )
 
@@ -109,9 +111,8 @@ class MilvusRetriever:
             "encoding_format": "float",
             "truncate_prompt_tokens": AS_MUCH_AS_THE_MODEL_READS,
         }
-        headers = self._bearer()
         try:
-            response = await self._embedder.post(f"{asked.url.rstrip('/')}/embeddings", json=body, headers=headers)
+            response = await self._answered(f"{asked.url.rstrip('/')}/embeddings", body)
             if response.is_error:
                 raise self._refusal(response)
             vector: list[float] = response.json()["data"][0]["embedding"]
@@ -121,6 +122,14 @@ class MilvusRetriever:
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             raise unavailable(f"the embedder {asked.model} does not answer: {error}") from error
         return vector
+
+    async def _answered(self, url: str, body: dict[str, Any]) -> httpx.Response:
+        """The embedder's answer; it is asked once more where it is lost at work, as a pod is that ends."""
+        headers = self._bearer()
+        try:
+            return await self._embedder.post(url, json=body, headers=headers)
+        except LOST:
+            return await self._embedder.post(url, json=body, headers=headers)
 
     def _bearer(self) -> dict[str, str]:
         """The Authorization header. Raises ApiError (503), which any client may read, where no header can carry it."""
