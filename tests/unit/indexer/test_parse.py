@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 from hearth_indexer import parse
@@ -14,6 +16,9 @@ from hearth_indexer.parse_html import parse_html
 from hearth_indexer.parse_markdown import parse_markdown
 from hearth_indexer.parse_pdf import page_sections
 from pypdf import PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, StreamObject
+
+ROOT = Path(__file__).resolve().parents[3]
 
 MARKDOWN = """---
 title: "Travel rules"
@@ -184,6 +189,37 @@ def test_a_media_type_decides_where_the_name_does_not() -> None:
     assert found == Document("https://x/leave", "Leave", (Section((), "30 days"),))
 
 
+def protected_pdf(algorithm: str) -> bytes:
+    """A PDF that every viewer opens, and only its owner may change."""
+    writer = PdfWriter()
+    page = writer.add_blank_page(300, 300)
+    font = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
+    made = DictionaryObject({NameObject(name): NameObject(value) for name, value in font.items()})
+    fonts = DictionaryObject({NameObject("/F1"): made})
+    page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+    drawn = StreamObject()
+    drawn.set_data(b"BT /F1 12 Tf 20 200 Td (Everyone has 27 days of leave.) Tj ET")
+    page[NameObject("/Contents")] = writer._add_object(drawn)
+    writer.encrypt("", owner_password="boss", algorithm=algorithm)
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
+def test_a_pdf_that_opens_without_a_password_is_read(algorithm: str) -> None:
+    (found,) = parse_all([RawDocument("u", "a.pdf", protected_pdf(algorithm))], 1)
+
+    assert found == Document("u", "a", (Section((), "Everyone has 27 days of leave.", 1),))
+
+
+def test_what_reads_pdfs_with_aes_is_in_the_indexers_own_image() -> None:
+    """The environment of these tests has it for other reasons."""
+    project = tomllib.loads((ROOT / "images/indexer/pyproject.toml").read_text())["project"]
+
+    assert any(line.startswith("pypdf[crypto]") for line in project["dependencies"])
+
+
 def forever() -> None:
     """A parser in a loop."""
     time.sleep(60)
@@ -192,6 +228,16 @@ def forever() -> None:
 def hungry() -> int:
     """A parser that a small file makes allocate a gigabyte."""
     return len(bytearray(2**30))
+
+
+def odd() -> None:
+    """A parser that fails in a way that nobody thought of."""
+    raise ZeroDivisionError("by zero")
+
+
+def test_a_parser_that_fails_in_its_own_way_is_told() -> None:
+    with pytest.raises(UnreadableError, match="is not readable: ZeroDivisionError: by zero"):
+        in_own_process(odd, (), 20, 2**28)
 
 
 def test_a_parser_that_never_ends_is_ended() -> None:

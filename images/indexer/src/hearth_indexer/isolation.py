@@ -20,7 +20,7 @@ def in_own_process(call: Callable[..., Any], arguments: tuple[Any, ...], seconds
 
     `memory` is in bytes of address space, on top of what the process has already mapped.
 
-    Raises UnreadableError where the call raises it, runs past `seconds`, past `memory`, or dies.
+    Raises UnreadableError where the call raises anything, runs past `seconds`, past `memory`, or dies.
     """
     # A fork costs a millisecond where a fresh interpreter costs half a second; nothing has started a thread yet.
     context = multiprocessing.get_context("fork")
@@ -55,5 +55,7 @@ def _run(sending: Connection, call: Callable[..., Any], arguments: tuple[Any, ..
         outcome = (False, "is nested too deeply")
     except MemoryError:
         outcome = (False, f"needs more than {memory // 2**20} MiB to read")
+    except Exception as error:  # noqa: BLE001 - parsers raise anything on damaged files, and the others are read
+        outcome = (False, f"is not readable: {type(error).__name__}: {error}")
     sending.send(outcome)
     sending.close()
