@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from hearth_indexer.documents import RawDocument
+from hearth_indexer.documents import RawDocument, Skipped
 from hearth_indexer.outcome import BadConfigurationError, BadDataError, UnavailableError
 from hearth_indexer.retry import answered
 from hearth_indexer.settings import Source, read, secret
@@ -54,6 +58,82 @@ def test_a_single_file_keeps_the_uri_of_its_source(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match="pvc://docs/typo holds no such file or folder"):
         list(collect(Source(name="s", uri="pvc://docs/typo", path=str(tmp_path / "typo"))))
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Source:
+    """A claim with two folders, and what a file system has of its own."""
+    for name in ("a/ok.md", "hr/leave.md", ".git/config.md", "lost+found/x.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("words")
+    return Source(name="s", uri="pvc://docs", path=str(tmp_path))
+
+
+Refuse = Callable[[str, str], None]
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
+    """Has a call of the system refuse a path: root, as which tests may run, is refused nothing."""
+
+    def make(call: str, refused: str) -> None:
+        real = getattr(os, call)
+
+        def called(path: Any, *args: Any, **more: Any) -> Any:
+            if str(path).endswith(refused):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *args, **more)
+
+        monkeypatch.setattr(os, call, called)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("call", "refused", "told"),
+    [
+        ("scandir", "/hr", "pvc://docs/hr"),
+        ("stat", "/hr/leave.md", "pvc://docs/hr/leave.md"),
+        ("scandir", "/.git", None),
+        ("scandir", "/lost+found", None),
+    ],
+)
+def test_what_may_not_be_read_is_told_and_the_rest_is_read(
+    library: Source, refuse: Refuse, call: str, refused: str, told: str | None
+) -> None:
+    refuse(call, refused)
+    found = list(collect(library))
+
+    skipped = [f for f in found if isinstance(f, Skipped)]
+    assert skipped == ([] if told is None else [Skipped(told, "cannot be read: Permission denied")])
+    assert RawDocument("pvc://docs/a/ok.md", "ok.md", b"words") in found
+
+
+def test_a_folder_that_is_excluded_is_not_missed(library: Source, refuse: Refuse) -> None:
+    refuse("scandir", "/hr")
+    asked = library.model_copy(update={"exclude": ("hr/**",)})
+
+    assert [f.uri for f in collect(asked)] == ["pvc://docs/a/ok.md"]
+
+
+def test_a_source_that_may_not_be_read_is_tried_again(library: Source, refuse: Refuse) -> None:
+    refuse("stat", "/hr")
+    asked = library.model_copy(update={"path": f"{library.path}/hr", "uri": "pvc://docs/hr"})
+
+    with pytest.raises(UnavailableError, match="pvc://docs/hr cannot be read: Permission denied"):
+        list(collect(asked))
+
+
+def test_what_is_gone_when_it_is_read_or_is_no_file_is_told(library: Source) -> None:
+    root = Path(str(library.path))
+    (root / "a/gone.md").symlink_to(root / "nowhere.md")
+    os.mkfifo(root / "a/pipe.md")
+    found = [f for f in collect(library) if isinstance(f, Skipped)]
+
+    assert found == [
+        Skipped("pvc://docs/a/gone.md", "cannot be read: No such file or directory"),
+        Skipped("pvc://docs/a/pipe.md", "is no regular file"),
+    ]
 
 
 def test_a_passing_failure_is_waited_out_and_the_server_may_say_how_long() -> None:
