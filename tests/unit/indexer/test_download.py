@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from hearth_indexer import download as module
+from hearth_indexer.documents import RawDocument
 from hearth_indexer.download import download
 from hearth_indexer.outcome import UnavailableError
 
@@ -44,3 +45,20 @@ def test_what_a_mended_secret_or_server_would_give_out_is_worth_another_try(
     with pytest.raises(UnavailableError, match=said) as refused:
         download("https://wiki/leave", {}, 1000)
     assert advice in refused.value.suggestion
+
+
+@pytest.mark.parametrize(
+    ("told", "media_type", "charset"),
+    [
+        ("text/html", "text/html", ""),
+        ('Text/HTML; Charset="Windows-1252"', "text/html", "windows-1252"),
+        ("", "", ""),
+    ],
+)
+def test_what_a_server_says_of_a_document_comes_with_it(
+    served: Serve, told: str, media_type: str, charset: str
+) -> None:
+    served(lambda _: httpx.Response(200, headers={"content-type": told}, content=b"30 days"))
+
+    made = RawDocument("https://wiki/leave.md", "leave.md", b"30 days", media_type, charset)
+    assert download("https://wiki/leave.md", {}, 1000) == made

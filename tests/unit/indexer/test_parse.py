@@ -189,6 +189,41 @@ def test_a_media_type_decides_where_the_name_does_not() -> None:
     assert found == Document("https://x/leave", "Leave", (Section((), "30 days"),))
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type", "title"),
+    [
+        ("README.md", "text/html", "Leave"),
+        ("README.md", "text/plain", "README"),
+        ("README.md", "", "README"),
+        ("leave.html", "text/plain", "Leave"),
+    ],
+)
+def test_a_server_that_says_it_gives_out_a_page_is_believed(name: str, media_type: str, title: str) -> None:
+    (found,) = parse_all([RawDocument("u", name, b"<p><title>Leave</title>30 days", media_type)], 1)
+
+    assert isinstance(found, Document)
+    assert found.title == title
+
+
+@pytest.mark.parametrize(
+    ("name", "charset", "written"),
+    [
+        ("a.html", "", "cp1252"),
+        ("a.html", "utf-8", "utf-8"),
+        ("a.md", "", "utf-8"),
+        ("a.txt", "", "utf-8"),
+        ("a.txt", "iso-8859-1", "cp1252"),
+    ],
+    ids=["the page's own word", "the server's goes before it", "Markdown about a page", "text", "the server's word"],
+)
+def test_a_text_is_in_the_set_that_its_server_or_else_its_page_names(name: str, charset: str, written: str) -> None:
+    text = '<meta charset="iso-8859-1"><p>Für alle “30 €”'
+    (found,) = parse_all([RawDocument("u", name, text.encode(written), charset=charset)], 1)
+
+    assert isinstance(found, Document)
+    assert found.sections[-1].text.endswith("Für alle “30 €”")
+
+
 def protected_pdf(algorithm: str) -> bytes:
     """A PDF that every viewer opens, and only its owner may change."""
     writer = PdfWriter()

@@ -33,6 +33,8 @@ class RawDocument:
     """File name, or the last part of the URL's path: its suffix decides how it is read."""
     content: bytes
     media_type: str = ""
+    charset: str = ""
+    """The character set that the server names, if it does."""
 
 
 @dataclass(frozen=True, slots=True)

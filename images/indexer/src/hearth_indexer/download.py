@@ -65,4 +65,5 @@ def _document(url: str, response: httpx.Response, content: bytes, limit: int) ->
     if len(content) > limit:
         return Skipped(url, f"larger than the limit of {limit // 2**20} MiB")
     name = unquote(urlsplit(url).path.rsplit("/", 1)[-1])
-    return RawDocument(url, name, content, response.headers.get("content-type", "").partition(";")[0].strip())
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return RawDocument(url, name, content, media_type, response.charset_encoding or "")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from hearth_indexer.charset import declared_in, decoded
 from hearth_indexer.documents import Document, RawDocument, Section, Skipped, UnreadableError, encodable
 from hearth_indexer.isolation import in_own_process
 from hearth_indexer.parse_html import parse_html
@@ -33,8 +32,9 @@ LARGE_TEXT = 64 * 2**10
 """Characters above which a text is read in a process of its own. A fork takes 15 ms; what takes a parser quadratic time
 (10,000 nested elements, a table of thousands of columns) takes a second below it and hours far above."""
 
-NO_TEXT_ENCODINGS = frozenset({"undefined", "idna", "punycode", "unicode_escape", "raw_unicode_escape"})
-"""Codecs that Python finds by name and no document is written in: some always fail, some take quadratic time."""
+SURE_MEDIA_TYPES = frozenset({"text/html", "application/xhtml+xml", "application/pdf"})
+"""What a server says of these goes before the name: `README.md` may be the page that shows one. Of a Markdown file many
+say text/plain."""
 
 
 def parse_all(found: Iterable[RawDocument | Skipped], max_pages: int) -> Iterator[Document | Skipped]:
@@ -58,7 +58,7 @@ def parse(raw: RawDocument, max_pages: int) -> Iterator[Document | Skipped]:
 
     Raises UnreadableError.
     """
-    kind = SUFFIXES.get(PurePosixPath(raw.name).suffix.lower()) or MEDIA_TYPES.get(raw.media_type)
+    kind = _kind(raw)
     if kind is None:
         expected = " ".join(sorted(SUFFIXES))
         raise UnreadableError(f"unknown type {raw.name!r}: expected {expected}")
@@ -68,11 +68,24 @@ def parse(raw: RawDocument, max_pages: int) -> Iterator[Document | Skipped]:
         if pages > max_pages:
             yield Skipped(raw.uri, f"pages {max_pages + 1} to {pages}: parsing.maxPages is {max_pages}")
     else:
-        title, sections = _read_text(_TEXT_PARSERS[kind], decoded(raw.content))
+        title, sections = _read_text(_TEXT_PARSERS[kind], _decoded(raw, kind))
     if not sections:
         hint = ": scanned pages hold pictures, and there is no text recognition" if kind == "pdf" else ""
         raise UnreadableError(f"holds no text{hint}")
     yield Document(raw.uri, encodable(title or stem), tuple(_encodable(s) for s in sections))
+
+
+def _kind(raw: RawDocument) -> str | None:
+    told = MEDIA_TYPES.get(raw.media_type)
+    if told is not None and raw.media_type in SURE_MEDIA_TYPES:
+        return told
+    return SUFFIXES.get(PurePosixPath(raw.name).suffix.lower()) or told
+
+
+def _decoded(raw: RawDocument, kind: str) -> str:
+    """The server's word goes before the page's own, as in browsers. Only HTML says what it is written in."""
+    declared = declared_in(raw.content) if kind == "html" else ""
+    return decoded(raw.content, raw.charset or declared or "utf-8")
 
 
 def _encodable(section: Section) -> Section:
@@ -100,24 +113,3 @@ _TEXT_PARSERS: dict[str, TextParser] = {
     "html": parse_html,
     "text": parse_text,
 }
-
-
-def decoded(content: bytes) -> str:
-    """The bytes as text: by byte order mark, by the character set an HTML page declares, else UTF-8.
-
-    Raises UnreadableError where they are not that.
-    """
-    declared = re.search(rb"<meta[^>]+charset=[\"']?([A-Za-z0-9_-]+)", content[:2048])
-    encoding = declared.group(1).decode() if declared else "utf-8"
-    for mark, marked in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if content.startswith(mark):
-            encoding = marked
-    try:
-        if codecs.lookup(encoding).name.replace("-", "_") in NO_TEXT_ENCODINGS:
-            raise UnreadableError(f"declares {encoding}, which is no character set of documents")
-        text = content.decode(encoding)
-    except (UnicodeError, LookupError) as error:
-        raise UnreadableError(f"is no {encoding} text: {error}") from error
-    if "\x00" in text:
-        raise UnreadableError("is binary, not text")
-    return text
