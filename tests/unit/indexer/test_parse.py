@@ -83,6 +83,84 @@ def test_html_loses_its_chrome_and_keeps_lists_and_tables() -> None:
     )
 
 
+GUIDE = "<h2>Linux</h2><p>Run make.</p><p>Then reboot.</p><ul><li>one</li><li>two</li></ul>"
+HOW = Section(("Linux",), "Run make.\n\nThen reboot.\n\n- one\n- two")
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (
+            f"<details><summary>Install</summary>{GUIDE}</details>",
+            [Section((), "Install"), HOW],
+        ),
+        *(
+            (f"{begin}{GUIDE}{end}", [HOW])
+            for begin, end in (("<center>", "</center>"), ("<my-card>", "</my-card>"), ("<a href=x><b><div>", "</a>"))
+        ),
+        (
+            "<figure><table><tr><td>Leave</td><td>27</td></tr></table><figcaption>Days</figcaption></figure>",
+            [Section((), "Leave | 27\n\nDays")],
+        ),
+        (
+            "<table><tr><td>Q1</td><td>10</td></tr><tfoot><tr><td>Total</td><td>10</td></tr></tfoot></table>",
+            [Section((), "Q1 | 10\nTotal | 10")],
+        ),
+        ("<fieldset><legend>Leave</legend>27 days</fieldset>", [Section((), "Leave\n\n27 days")]),
+        (
+            "<table><tr><td><table><tr><td><table><tr><td>Leave is 27 days.</table></table></table>",
+            [Section((), "Leave is 27 days.")],
+        ),
+        (
+            "<table><tr><td><h2>Linux</h2><p>Run make.</p></td><td>Then reboot.</td></tr></table>",
+            [Section(("Linux",), "Run make.\n\nThen reboot.")],
+        ),
+        (
+            "<table><tr><th><h2>Month</h2></th><th>Pay</th></tr><tr><td>1</td><td>2</td></tr></table>",
+            [Section((), "Month | Pay\n1 | 2")],
+        ),
+        ("<ul><li><h2>Linux</h2><p>Run make.</p></li></ul>", [Section(("Linux",), "Run make.")]),
+        ("<h1></h1><p>See the title.", [Section((), "See the title.")]),
+    ],
+)
+def test_blocks_of_html_stand_apart_wherever_they_stand(page: str, expected: list[Section]) -> None:
+    assert parse_html(f"<title>T</title>{page}") == ("T", tuple(expected))
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>H<sub>2</sub>O, 27<sup>th</sup>, un<b>believ</b>able", "H2O, 27th, unbelievable"),
+        ("H<sub>2</sub>O, see <a>the manual</a>.", "H2O, see the manual."),
+        ("<p><code><span>os</span>.<span>path</span></code>()", "os.path()"),
+        ("<p>one<br>two <b>three<br>four</b>", "one two three four"),
+        ("one<br>two <b>three<br>four</b>", "one two three four"),
+        ("<ul><li>A<ul><li>B</li></ul>C</li></ul>", "- A B C"),
+        ("<ul><li><p>A</p><p>B</p></li></ul>", "- A B"),
+        ("<pre>a:\n  b<span>: 1</span><br>c</pre>", "a:\n  b: 1\nc"),
+        ("<pre><div>a</div><div>b</div></pre>", "a\nb"),
+        ("<p>a<!-- no -->b", "ab"),
+        (f"<p>{'<font color=red size=1>' * 1500}deep", "deep"),
+    ],
+)
+def test_words_of_html_are_parted_where_a_browser_parts_them(page: str, text: str) -> None:
+    assert parse_html(page) == ("", (Section((), text),))
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "expected"),
+    [
+        ("one<br>two<br/>H<sub>2</sub>O", "", "one two H2O"),
+        ("---\n\nEveryone has 27 days.\n\n---\n\nSecond", "", "Everyone has 27 days.\n\nSecond"),
+        ("---\n# by hand\n\n'title': Leave\nowner: hr\n---\nSecond", "", "Second"),
+        ("---\ntitle: Leave\n---\nSecond", "Leave", "Second"),
+        ("---\n" + "\n \n" * 5000 + "\n---\nSecond", "", "Second"),
+    ],
+)
+def test_markdown_loses_front_matter_and_nothing_else(text: str, title: str, expected: str) -> None:
+    assert parse_markdown(text) == (title, (Section((), expected),))
+
+
 PAGE = """Emergency plan
 Floods
 When the Wyre rises above 4.1 metres, the head office is evacu-

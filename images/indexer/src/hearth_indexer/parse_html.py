@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -12,10 +13,19 @@ LEFT_OUT = ("script", "style", "noscript", "template", "nav", "form", "button", 
 HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 BLOCKS = frozenset(
     {"p", "li", "tr", "pre", "blockquote", "dt", "dd", "figcaption", "caption", "div", "section", "article"}
-    | {"main", "header", "td", "th", "ul", "ol", "dl", "table", "tbody", "thead", "body"}
+    | {"main", "header", "td", "th", "ul", "ol", "dl", "table", "tbody", "thead", "tfoot", "body", "hr", "center"}
+    | {"details", "summary", "figure", "address", "fieldset", "legend", "dialog", "hgroup", "menu"}
 )
 LEAVES = frozenset({"p", "li", "tr", "pre", "dt", "dd", "figcaption", "caption"})
-"""Blocks whose whole text is one paragraph."""
+"""Blocks whose whole text is one paragraph, unless they hold structure of their own."""
+
+APART = BLOCKS | HEADINGS
+"""What stands apart from the text before and after it."""
+
+_APART = ", ".join(sorted(APART))
+_STRUCTURE = ", ".join(["table", *sorted(HEADINGS)])
+_STRUCTURE_IN_ROW = ", ".join(["table", *(f"td {heading}" for heading in sorted(HEADINGS))])
+"""Of a table that lays out a page; a heading in a th is the heading of a column."""
 
 
 def parse_html(text: str) -> tuple[str, tuple[Section, ...]]:
@@ -27,7 +37,7 @@ def parse_html(text: str) -> tuple[str, tuple[Section, ...]]:
         return "", ()
     first = body.css_first("h1")
     titled = tree.css_first("title")
-    title = _words(first or titled) if first or titled else ""
+    title = _words(first) or _words(titled)
     reader = _Reader(title)
     reader.walk(body)
     reader.close()
@@ -46,10 +56,8 @@ class _Reader:
 
     def walk(self, node: LexborNode) -> None:
         """Reads the children of a block that is no leaf."""
-        child = node.child
-        while child is not None:
+        for child in _children(node):
             self._read(child)
-            child = child.next
         self._flush()
 
     def _read(self, node: LexborNode) -> None:
@@ -58,16 +66,14 @@ class _Reader:
             self._loose.append(node.text(deep=False))
         elif tag in HEADINGS:
             self._heading(int(tag[1]), _words(node))
-        elif tag in LEAVES:
+        elif tag in LEAVES and node.css_first(_STRUCTURE_IN_ROW if tag == "tr" else _STRUCTURE) is None:
             self._flush()
             self._leaf(tag, node)
-        elif tag in BLOCKS:
+        elif tag in BLOCKS or node.css_first(_APART) is not None:
             self._flush()
             self.walk(node)
-        elif tag == "br":
-            self._loose.append("\n")
-        elif not tag.startswith(("-", "_")):
-            self._loose.append(node.text(deep=True))
+        else:
+            self._loose.append(_text(node, " "))
 
     def _heading(self, level: int, words: str) -> None:
         self.close()
@@ -77,10 +83,10 @@ class _Reader:
 
     def _leaf(self, tag: str, node: LexborNode) -> None:
         if tag == "tr":
-            cells = [_words(cell) for cell in node.css("td, th")]
+            cells = [_words(cell) for cell in _children(node) if cell.tag in ("td", "th")]
             words = " | ".join(cells) if any(cells) else ""
         elif tag == "pre":
-            words = node.text(deep=True).strip("\n")
+            words = _text(node, "\n").strip("\n")
         else:
             words = _words(node)
         if words:
@@ -107,5 +113,35 @@ class _Reader:
             self._blocks = []
 
 
+def _children(node: LexborNode) -> Iterator[LexborNode]:
+    child = node.child
+    while child is not None:
+        yield child
+        child = child.next
+
+
 def _words(node: LexborNode | None) -> str:
-    return "" if node is None else re.sub(r"\s+", " ", node.text(deep=True, separator=" ")).strip()
+    return "" if node is None else re.sub(r"\s+", " ", _text(node, " ")).strip()
+
+
+def _text(node: LexborNode, gap: str) -> str:
+    """All text below a node as a browser shows it: a gap at line breaks and around blocks, none around other elements.
+
+    Without recursion: pages that close no `<font>` nest it by the thousand.
+    """
+    parts: list[str] = []
+    left: list[LexborNode | None] = [node]
+    while left:
+        at = left.pop()
+        tag = "" if at is None else at.tag or ""
+        if at is not None and tag == "-text":
+            parts.append(at.text(deep=False))
+        elif tag == "br":
+            parts.append(gap)
+        elif not tag.startswith(("-", "_")):
+            if (at is None or tag in APART) and parts and not parts[-1].endswith((" ", "\n")):
+                parts.append(gap)
+            if at is not None:
+                left += [None] * (tag in APART)  # where the block ends
+                left += reversed(list(_children(at)))
+    return "".join(parts)

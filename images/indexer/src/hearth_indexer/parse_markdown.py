@@ -10,7 +10,8 @@ from markdown_it.token import Token
 from hearth_indexer.documents import Section
 
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
-_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\s*\n", re.DOTALL)
+_FRONT_MATTER = re.compile(r"\A---\n((?:[ \t]*\n|#.*\n)*[\"']?[\w-]+[\"']?[ \t]*:[\s\S]*?)\n---\s*\n")
+"""Begins with a key. Other text between two lines of dashes is text."""
 _FRONT_TITLE = re.compile(r"^title:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
 
 
@@ -85,13 +86,17 @@ def _block_text(block: list[Token], lines: list[str]) -> str:
 
 
 def inline_text(token: Token) -> str:
-    """The words of an inline token: emphasis and link targets gone, code and link texts kept, soft breaks as spaces."""
+    """The words of an inline token: emphasis and link targets gone, code and link texts kept, breaks as spaces."""
     parts: list[str] = []
     for child in token.children or ():
         if child.type in ("text", "code_inline"):
             parts.append(child.content)
-        elif child.type in ("softbreak", "hardbreak"):
+        elif child.type in ("softbreak", "hardbreak") or _is_break(child):
             parts.append(" ")
         elif child.type == "image":
             parts.append(child.content)
     return re.sub(r"\s+", " ", "".join(parts)).strip()
+
+
+def _is_break(token: Token) -> bool:
+    return token.type == "html_inline" and re.match(r"<br\b", token.content, re.IGNORECASE) is not None
