@@ -34,7 +34,7 @@ class FakeEngine:
     half: in the middle of a whole answer; refuse: HTTP 400. `drop 0.5` works half a second before.
     """
 
-    answer: str = "It is blue."
+    answer: str | None = "It is blue."
     word_seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
@@ -112,7 +112,7 @@ class FakeEngine:
             return
         if self.garbage:
             await self._chunk(writer, b"data: {broken\n\n")
-        words = self.answer.split(" ")
+        words = (self.answer or "").split(" ")
         for n, word in enumerate(words):
             await asyncio.sleep(self.word_seconds)
             await self._event(writer, {"delta": {"content": word if n == 0 else f" {word}"}, "finish_reason": None})

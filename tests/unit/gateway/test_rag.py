@@ -8,12 +8,10 @@ import pytest
 from hearth_gateway.passages import (
     SYSTEM,
     Passage,
-    cited,
     declines,
     numbered,
     question_with_passages,
     within,
-    without_invented,
 )
 from hearth_gateway.retrieval import Found, fuse, similarity
 
@@ -156,6 +154,48 @@ async def test_citations_of_passages_that_do_not_exist_are_taken_out(gateway: An
         answer = (await client.post(CHAT, json=ask("How many days?"))).json()
     assert answer["choices"][0]["message"]["content"] == "25 days [1]"
     assert answer["hearth"]["unknownCitations"] == [7]
+
+
+FORMS: list[dict[str, Any]] = [
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "json_schema", "json_schema": {}}},
+    {"structured_outputs": {"json": {}}},
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("written", ['{"days": [27], "sources": [1, 2]}', "not in the documents"])
+async def test_an_answer_that_is_given_a_form_is_passed_on_as_it_is_written(
+    gateway: Any, engine: Any, calling: Any, form: dict[str, Any], written: str
+) -> None:
+    engine.answer = written
+    async with calling(gateway(FakeIndex(), rag=RAG | {"abstainMessage": "Not there."})) as client:
+        whole = (await client.post(CHAT, json=ask("Q?", **form))).json()
+        stream = (await client.post(CHAT, json=ask("Q?", stream=True, **form))).text
+    events = [json.loads(e[6:]) for e in stream.split("\n\n") if e.startswith("data: {")]
+    assert whole["choices"][0]["message"]["content"] == written
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == written
+    for report in (whole["hearth"], events[-1]["hearth"]):
+        assert report["abstained"] is (written == "not in the documents")
+        assert [c["number"] for c in report["citations"]] == ([1, 2] if "sources" in written else [])
+
+
+@pytest.mark.parametrize("free", [None, {"type": "text"}])
+async def test_an_answer_without_a_form_loses_invented_citations(
+    gateway: Any, engine: Any, calling: Any, free: dict[str, Any] | None
+) -> None:
+    engine.answer = "27 days [7]"
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        answer = (await client.post(CHAT, json=ask("Q?", response_format=free, structured_outputs=None))).json()
+    assert answer["choices"][0]["message"]["content"] == "27 days"
+
+
+async def test_an_answer_that_only_calls_tools_says_nothing(gateway: Any, engine: Any, calling: Any) -> None:
+    engine.answer = None
+    async with calling(gateway(FakeIndex(), rag=RAG)) as client:
+        answer = (await client.post(CHAT, json=ask("Q?"))).json()
+    assert answer["choices"][0]["message"]["content"] is None
+    assert answer["hearth"]["abstained"] is False
 
 
 async def test_a_stream_carries_citations_in_its_last_chunk(gateway: Any, engine: Any, calling: Any) -> None:
@@ -393,24 +433,6 @@ def test_a_passage_may_hold_the_places_of_a_template() -> None:
 def test_a_template_of_the_user_is_filled() -> None:
     text = question_with_passages("Q?", [passage(1)], "{question}\n--\n{passages}")
     assert text == "Q?\n--\nPassages:\n[1] Title 1 > Part 1\nFact 1."
-
-
-@pytest.mark.parametrize(
-    ("answer", "real", "invented"),
-    [
-        ("25 days [1]", [1], []),
-        ("a [2], b [1], c [2]", [2, 1], []),
-        ("a [0] [4]", [], [0, 4]),
-        ("list[i] and [abc]", [], []),
-        ("", [], []),
-    ],
-)
-def test_cited_numbers(answer: str, real: list[int], invented: list[int]) -> None:
-    assert cited(answer, 3) == (real, invented)
-
-
-def test_invented_citations_are_removed_with_their_space() -> None:
-    assert without_invented("so it is [9]. And [1].", 3) == "so it is. And [1]."
 
 
 @pytest.mark.parametrize(

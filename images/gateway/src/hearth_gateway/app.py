@@ -317,7 +317,7 @@ def _milvus(config: RagConfig) -> Retriever:
 
 def _judged(rag: Rag, found: Retrieved, answer: dict[str, Any]) -> dict[str, Any]:
     message = answer["choices"][0]["message"]
-    message["content"], answer["hearth"] = rag.judge(found, message.get("content") or "")
+    message["content"], answer["hearth"] = rag.judge(found, message.get("content"))
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Passages before a model: how they are numbered, how many fit, which were cited, and when the model declines.
+"""Passages before a model: how they are numbered, how many fit, and when the model declines.
 
 The format is the one that the fine-tuning rows of examples/raft teach (the recipe of RAFT, Zhang et al. 2024).
 """
@@ -16,7 +16,6 @@ TEMPLATE = "{passages}\n\nQuestion: {question}"
 DECLINE = "not in the documents"
 BETWEEN = "\n\n"
 _PLACES = re.compile(r"\{passages\}|\{question\}")
-_CITED = re.compile(r" ?\[(\d{1,3})\]")
 _NO_WORDS = re.compile(r"[\W\d]*")
 _ASIDE = r"(?:(?:i'm|i am) )?(?:sorry|afraid)|unfortunately"
 _SUBJECT = r"(?:the|this|that) (?:answer|information)|this|that|it"
@@ -71,17 +70,6 @@ def _head(passage: Passage, number: int) -> str:
     if passage.heading.startswith(passage.title):
         return f"[{number}] {passage.heading or passage.title}"
     return f"[{number}] {passage.title} > {passage.heading}" if passage.heading else f"[{number}] {passage.title}"
-
-
-def cited(answer: str, count: int) -> tuple[list[int], list[int]]:
-    """The numbers that an answer cites, each once and in order: those of real passages, and those of none."""
-    numbers = list(dict.fromkeys(int(n) for n in _CITED.findall(answer)))
-    return [n for n in numbers if 1 <= n <= count], [n for n in numbers if not 1 <= n <= count]
-
-
-def without_invented(answer: str, count: int) -> str:
-    """The answer without the citations of passages that do not exist."""
-    return _CITED.sub(lambda found: found[0] if 1 <= int(found[1]) <= count else "", answer)
 
 
 def declines(answer: str) -> bool:

@@ -77,6 +77,13 @@ def check_messages(body: Body) -> list[Body]:
     return messages
 
 
+def has_form(body: Body) -> bool:
+    """Whether a request gives its answer a form, such as JSON, that a change could break."""
+    form = body.get("response_format")
+    free = form is None or (isinstance(form, dict) and form.get("type") == "text")
+    return not free or body.get("structured_outputs") is not None
+
+
 def is_text(part: Any) -> bool:
     """Whether a part of a message is text."""
     return isinstance(part, dict) and part.get("type") == "text"

@@ -9,19 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hearth_gateway import sse
+from hearth_gateway.citations import Citations
 from hearth_gateway.config import RagConfig
 from hearth_gateway.context_budget import Counter, fitting
 from hearth_gateway.errors import bad_request
 from hearth_gateway.metrics import Metrics
-from hearth_gateway.passages import (
-    SYSTEM,
-    Passage,
-    cited,
-    declines,
-    question_with_passages,
-    without_invented,
-)
-from hearth_gateway.policy import Body, check_messages, is_text
+from hearth_gateway.passages import SYSTEM, Passage, declines, question_with_passages
+from hearth_gateway.policy import Body, check_messages, has_form, is_text
 from hearth_gateway.retrieval import Retriever
 from hearth_gateway.streamed_answer import StreamedAnswer
 
@@ -31,13 +25,17 @@ NOTHING_USED = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What was found for a question. `abstain` says that none is near enough, so that the model is not asked."""
+    """What was found for a question. `abstain` says that none is near enough, so that the model is not asked.
+
+    `as_written` says that the answer is passed on without a change, because the request gives it a form.
+    """
 
     passages: list[Passage]
     best_similarity: float | None
     mode: str
     seconds: float
     abstain: bool
+    as_written: bool
 
 
 class Rag:
@@ -75,22 +73,26 @@ class Rag:
         asked = question_with_passages(question, passages, self.config.prompt_template)
         rewritten = body | {"messages": _rewritten(messages, last, asked)}
         abstain = self._abstains(found.best_similarity)
-        return rewritten, Retrieved(passages, found.best_similarity, found.mode, seconds, abstain)
+        return rewritten, Retrieved(passages, found.best_similarity, found.mode, seconds, abstain, has_form(body))
 
     def _abstains(self, best: float | None) -> bool:
         if best is None:
             return True
         return self.config.min_similarity is not None and best < self.config.min_similarity
 
-    def judge(self, found: Retrieved, answer: str) -> tuple[str, dict[str, Any]]:
-        """The answer as it is given out, and the `hearth` part of the response: citations, abstention, retrieval."""
-        real, invented = cited(answer, len(found.passages))
-        given = without_invented(answer, len(found.passages))
+    def judge(self, found: Retrieved, answer: str | None) -> tuple[str | None, dict[str, Any]]:
+        """The answer as it is given out, and the `hearth` part of the response: citations, abstention, retrieval.
+
+        An answer of None calls tools, and says nothing.
+        """
+        citations = Citations(len(found.passages))
+        given = citations.whole(answer or "")
         abstained = declines(given)
         if abstained:
             self._metrics.abstained.labels("model").inc()
             given = self.config.abstain_message or given
-        return given, self._report(found, real, invented, abstained=abstained)
+        report = self._report(found, citations.real, citations.invented, abstained=abstained)
+        return answer if answer is None or found.as_written else given, report
 
     def abstained(self, found: Retrieved) -> tuple[str, dict[str, Any]]:
         """What is said when no passage is near enough."""
@@ -115,7 +117,8 @@ class Rag:
 
     async def stream(self, found: Retrieved, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The engine's stream without invented citations, with the `hearth` part in the chunk that ends the answer."""
-        answer, streamed = "", StreamedAnswer(len(found.passages), self.config.abstain_message)
+        answer = ""
+        streamed = StreamedAnswer(len(found.passages), self.config.abstain_message, as_written=found.as_written)
         async for data in sse.events(chunks):
             if data == "[DONE]":
                 yield sse.DONE
