@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from hearth.api.base import ApiModel, Decimal, ListMap, Name, Rule, Written
 from hearth.api.crd_kind import Column, CustomKind
-from hearth.api.shapes import DataSource, LocalObjectReference, PodOverrides, ResourceRequirements, Storage
+from hearth.api.shapes import DataSource, LocalObjectReference, PodOverrides, ResourceRequirements, Storage, Uri
 from hearth.api.vectorindex_status import Metric, VectorIndexStatus
 
 Topology = Literal["Standalone", "Lite", "External"]
@@ -82,6 +82,10 @@ class Source(DataSource):
 
     name: Name
     """Name of the source, unique within the index."""
+    uri: Uri
+    """`configMap://name[/key]`, `pvc://claim/path`, `oci://image[@digest]` or `https://…`."""
+    secret_ref: LocalObjectReference | None = None
+    """Secret with the token of an https:// source under the key `token`."""
 
 
 class Parsing(ApiModel):
