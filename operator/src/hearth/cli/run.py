@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import ipaddress
 import os
 import re
 import socket
@@ -42,7 +43,8 @@ def run(
     leader_election: Annotated[bool, typer.Option(help="Hold a Lease, so that one replica of several works.")] = True,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Resources worked on at a time.")] = 8,
     probe_host: Annotated[
-        str | None, typer.Option(help="Address of /livez, /readyz and /metrics; default: all in a pod, else 127.0.0.1.")
+        str | None,
+        typer.Option(help="Address of /livez, /readyz and /metrics; default: all of a pod's family, else 127.0.0.1."),
     ] = None,
     probe_port: Annotated[int, typer.Option(help="Port of /livez, /readyz and /metrics; 0 picks one.")] = 8080,
     progress_address: Annotated[
@@ -54,13 +56,12 @@ def run(
 ) -> None:
     """Run the operator until it is told to stop."""
     set_up(log_level, as_json=log_format == "json")
-    in_pod = "HEARTH_POD_IP" in os.environ
     options = Options(
         identity=f"{os.environ.get('HEARTH_POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}",
         namespaces=split_names(namespace or ()),
         leader_election=leader_election,
         workers=workers,
-        probe_host=probe_host or ("0.0.0.0" if in_pod else "127.0.0.1"),  # noqa: S104 - the kubelet asks from outside
+        probe_host=probe_host or default_probe_host(os.environ.get("HEARTH_POD_IP")),
         probe_port=probe_port,
         progress_address=progress_address,
     )
@@ -75,6 +76,13 @@ def run(
         raise _ended(f"the Kubernetes API: {error}") from error
     except OSError as error:
         raise _ended(f"{error}; is another operator running on this machine?") from error
+
+
+def default_probe_host(pod_ip: str | None) -> str:
+    """Where probes listen: outside a pod on loopback, in one on all addresses of the family that the kubelet uses."""
+    if not pod_ip:
+        return "127.0.0.1"
+    return "::" if ipaddress.ip_address(pod_ip).version == 6 else "0.0.0.0"  # noqa: S104 - the kubelet asks from outside
 
 
 def split_names(given: Iterable[str]) -> tuple[str, ...]:
