@@ -1,14 +1,18 @@
 """The certificate of the progress endpoint."""
 
 import asyncio
+import base64
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from cryptography import x509
 from fake_api import FakeApi
 from hearth.kube.resources import SECRET
+from hearth.plan.world import ObjectKey
 from hearth.runtime.progress_endpoint import endpoint_slice, names_of, service_of
-from hearth.runtime.progress_tls import obtain, renewed
+from hearth.runtime.progress_tls import damage, obtain, renewed
 from widget import SETTINGS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,6 +86,42 @@ async def test_a_secret_without_keys_is_filled() -> None:
         "tls.crt",
         "tls.key",
     }
+
+
+OTHER = renewed(None, NAMES, NOW)
+"""Keys of somebody else, each well made."""
+
+
+@pytest.mark.parametrize(
+    ("damaged", "told", "authority_is_kept"),
+    [
+        ({"certificate": b"garbage"}, "tls.crt and tls.key", True),
+        ({"certificate": b""}, "tls.crt and tls.key", True),
+        ({"key": b"garbage"}, "tls.crt and tls.key", True),
+        ({"key": OTHER.key}, "tls.crt and tls.key", True),
+        ({"certificate": OTHER.certificate, "key": OTHER.key}, "tls.crt is not signed by ca.crt", True),
+        ({"ca": b"garbage"}, "ca.crt and ca.key", False),
+        ({"ca_key": b"garbage"}, "ca.crt and ca.key", False),
+        ({"ca_key": b""}, "ca.crt and ca.key", False),
+        ({"ca_key": OTHER.ca_key}, "ca.crt and ca.key", False),
+        ({"ca": OTHER.ca, "ca_key": OTHER.ca_key}, "tls.crt is not signed by ca.crt", False),
+    ],
+)
+async def test_a_damaged_secret_is_told_by_name_and_written_anew_with_its_authority_if_that_is_whole(
+    caplog: pytest.LogCaptureFixture, damaged: dict[str, bytes], told: str, authority_is_kept: bool
+) -> None:
+    api = FakeApi()
+    whole = await obtain(api, "ns", NAMES, NOW)
+    broken = replace(whole, **damaged)
+    fields = {"ca.crt": broken.ca, "ca.key": broken.ca_key, "tls.crt": broken.certificate, "tls.key": broken.key}
+    encoded = {name: base64.b64encode(value).decode() for name, value in fields.items()}
+    api.edit(ObjectKey("Secret", "ns", "hearth-progress-tls"), lambda secret: secret["data"].update(encoded))
+    mended = await obtain(api, "ns", NAMES, NOW)
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert warning.startswith(f"the Secret ns/hearth-progress-tls is damaged and is written anew: {told}")
+    assert damage(mended) is None
+    assert (mended.ca == whole.ca) == authority_is_kept
+    assert await obtain(api, "ns", NAMES, NOW) == mended
 
 
 async def test_a_new_certificate_is_presented_without_a_restart() -> None:

@@ -72,7 +72,7 @@ class WatchCache:
             return
         if key.kind == "StorageClass":
             if self._classes.pop(key.name, None) is not None:
-                self._wake_all()
+                self.wake_all()
             return
         obj = self.store.remove(key, uid)
         if obj is None:
@@ -111,6 +111,11 @@ class WatchCache:
         """Wakes the owners whose plans look at any object of this kind: after a watch had a gap."""
         for target in self._needs.targets(kind):
             self.wake_needing(target)
+
+    def wake_all(self) -> None:
+        """Wakes every owner: after a change so seldom that nobody keeps a list of who looks at it."""
+        for key in self.owner_keys():
+            self._wake(key, False)
 
     def is_needed(self, target: ObjectKey) -> bool:
         """Whether any plan looks at this object."""
@@ -232,13 +237,8 @@ class WatchCache:
         if known is not None and version_of(obj) == version_of(known):
             return Change.UNCHANGED
         self._classes[name] = {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "managedFields"}}
-        self._wake_all()
+        self.wake_all()
         return Change.ADDED if known is None else Change.CHANGED
-
-    def _wake_all(self) -> None:
-        """StorageClasses change so seldom that nobody keeps a list of who looks at which."""
-        for key in self.owner_keys():
-            self._wake(key, False)
 
     def _nodes_changed(self) -> None:
         self._node_list = tuple(self._nodes[name] for name in sorted(self._nodes))

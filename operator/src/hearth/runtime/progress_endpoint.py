@@ -19,7 +19,7 @@ from hearth.kube.resources import ENDPOINT_SLICE, SERVICE
 from hearth.plan.settings import Settings
 from hearth.plan.world import ObjectKey
 from hearth.runtime.progress_server import ProgressServer
-from hearth.runtime.progress_tls import MANAGER, obtain, utc_now
+from hearth.runtime.progress_tls import MANAGER, Keys, obtain, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class ProgressEndpoint:
         context = keys.ssl_context()
         await self._server.start(self._address, port, context)
         self._renewing = asyncio.create_task(self._renew_forever(context), name="renew-certificate")
-        self._cache.settings = settings.model_copy(update={"progress_ca": keys.ca.decode()})
+        self._hand_out(keys)
         if not self._credentials.in_cluster:
             # In a cluster the chart has made the Service, and the operator has no right to.
             await self._require_service(settings.namespace, service, port)
@@ -71,10 +71,20 @@ class ProgressEndpoint:
         await self._server.stop()
 
     async def renew(self, context: ssl.SSLContext) -> None:
-        """Writes a new certificate if the present one ends soon, and presents it without a restart."""
+        """Writes a new certificate if the present one ends soon or is lost, and presents it without a restart."""
         settings = self._cache.settings
         keys = await obtain(self._api, settings.namespace, names_of(settings), utc_now())
         keys.load_into(context)
+        if keys.ca.decode() != settings.progress_ca:
+            log.warning(
+                "the authority of the progress endpoint is a new one: pods trust it that are started from now on"
+            )
+            self._hand_out(keys)
+            self._cache.wake_all()
+
+    def _hand_out(self, keys: Keys) -> None:
+        """Plans put the authority into the configurations of pods."""
+        self._cache.settings = self._cache.settings.model_copy(update={"progress_ca": keys.ca.decode()})
 
     async def _renew_forever(self, context: ssl.SSLContext) -> None:
         while True:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -60,12 +61,28 @@ class Keys:
             context.load_cert_chain(chain.name, key.name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A certificate and the key that it is about."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def pem(self) -> tuple[bytes, bytes]:
+        encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        key = self.key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
+        return self.certificate.public_bytes(encoding), key
+
+
 async def obtain(api: Api, namespace: str, names: tuple[str, ...], now: datetime) -> Keys:
-    """The keys in the Secret, after making or renewing what is missing, outdated or for other names."""
+    """The keys in the Secret, after making or renewing what is missing, damaged, outdated or for other names."""
     try:
         stored = _decode(await api.get(SECRET, namespace, PROGRESS_SECRET))
     except NotFoundError:
         stored = None
+    found = damage(stored) if stored is not None else None
+    if found is not None:
+        log.warning("the Secret %s/%s is damaged and is written anew: %s", namespace, PROGRESS_SECRET, found)
     keys = renewed(stored, names, now)
     if keys is not stored:
         log.info("writing the Secret %s with a new certificate for %s", PROGRESS_SECRET, ", ".join(names))
@@ -74,29 +91,66 @@ async def obtain(api: Api, namespace: str, names: tuple[str, ...], now: datetime
 
 
 def renewed(keys: Keys | None, names: tuple[str, ...], now: datetime) -> Keys:
-    """The same keys where they still serve, else new ones; the authority is kept as long as it lasts."""
-    if keys is not None and _serves(keys, names, now):
+    """The same keys where they still serve, else new ones; the authority is kept as long as it is whole and lasts."""
+    authority = None if keys is None else _pair(keys.ca, keys.ca_key)
+    if keys is not None and authority is not None and _serves(keys, authority, names, now):
         return keys
-    if keys is not None and _until(keys.ca) - now > CERTIFICATE_LASTS:
-        ca, ca_key = keys.ca, keys.ca_key
-    else:
-        ca, ca_key = _authority(now)
-    certificate, key = _issue(ca, ca_key, names, now)
-    return Keys(ca, ca_key, certificate, key)
+    if keys is None or authority is None or _left(authority, now) <= CERTIFICATE_LASTS:
+        authority = _authority(now)
+        return Keys(*authority.pem(), *_issue(authority, names, now).pem())
+    return Keys(keys.ca, keys.ca_key, *_issue(authority, names, now).pem())
 
 
-def _serves(keys: Keys, names: tuple[str, ...], now: datetime) -> bool:
-    certificate = x509.load_pem_x509_certificate(keys.certificate)
-    san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    has_names = set(names) <= set(san.value.get_values_for_type(x509.DNSName))
-    return has_names and _until(keys.certificate) - now > RENEW_BEFORE and _until(keys.ca) - now > RENEW_BEFORE
+def damage(keys: Keys) -> str | None:
+    """What of the keys is of no use, whatever the time and the names; None if they are whole."""
+    authority, endpoint = _pair(keys.ca, keys.ca_key), _pair(keys.certificate, keys.key)
+    if authority is None:
+        return "ca.crt and ca.key are not a certificate and its elliptic-curve key"
+    if endpoint is None:
+        return "tls.crt and tls.key are not a certificate and its elliptic-curve key"
+    return None if _issued(endpoint, authority) else "tls.crt is not signed by ca.crt"
 
 
-def _until(pem: bytes) -> datetime:
-    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+def _pair(certificate_pem: bytes, key_pem: bytes) -> _Pair | None:
+    """Both as they are stored; None where one cannot be read or they do not belong together."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        key = serialization.load_pem_private_key(key_pem, None)
+        belongs = certificate.public_key() == key.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return _Pair(certificate, key) if belongs and isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
-def _authority(now: datetime) -> tuple[bytes, bytes]:
+def _issued(endpoint: _Pair, authority: _Pair) -> bool:
+    try:
+        endpoint.certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _serves(keys: Keys, authority: _Pair, names: tuple[str, ...], now: datetime) -> bool:
+    endpoint = _pair(keys.certificate, keys.key)
+    if endpoint is None or not _issued(endpoint, authority):
+        return False
+    last = min(_left(endpoint, now), _left(authority, now)) > RENEW_BEFORE
+    return last and set(names) <= _names(endpoint.certificate)
+
+
+def _names(certificate: x509.Certificate) -> set[str]:
+    try:
+        san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (ValueError, x509.ExtensionNotFound):
+        return set()
+    return set(san.value.get_values_for_type(x509.DNSName))
+
+
+def _left(pair: _Pair, now: datetime) -> timedelta:
+    return pair.certificate.not_valid_after_utc - now
+
+
+def _authority(now: datetime) -> _Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hearth-progress-ca")])
     usage = x509.KeyUsage(
@@ -116,25 +170,21 @@ def _authority(now: datetime) -> tuple[bytes, bytes]:
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
-    return _pem(builder.sign(key, hashes.SHA256())), _key_pem(key)
+    return _Pair(builder.sign(key, hashes.SHA256()), key)
 
 
-def _issue(ca: bytes, ca_key: bytes, names: tuple[str, ...], now: datetime) -> tuple[bytes, bytes]:
-    authority = x509.load_pem_x509_certificate(ca)
-    signer = serialization.load_pem_private_key(ca_key, None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise TypeError(f"{PROGRESS_SECRET}: ca.key is not an elliptic-curve key; delete the Secret to start anew")
+def _issue(authority: _Pair, names: tuple[str, ...], now: datetime) -> _Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hearth-progress")])
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
     builder = (
-        _builder(subject, authority.subject, key.public_key(), now, CERTIFICATE_LASTS)
+        _builder(subject, authority.certificate.subject, key.public_key(), now, CERTIFICATE_LASTS)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(identifier, critical=False)
     )
-    return _pem(builder.sign(signer, hashes.SHA256())), _key_pem(key)
+    return _Pair(builder.sign(authority.key, hashes.SHA256()), key)
 
 
 def _builder(
@@ -152,21 +202,12 @@ def _builder(
     )
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
 def _decode(secret: Json) -> Keys | None:
+    """None where the Secret holds nothing of the kind; what is missing beside other keys is empty."""
     data = secret.get("data") or {}
-    if not all(data.get(name) for name in _FIELDS):
+    if not any(data.get(name) for name in _FIELDS):
         return None
-    return Keys(*(base64.b64decode(str(data[name])) for name in _FIELDS))
+    return Keys(*(base64.b64decode(data.get(name) or "") for name in _FIELDS))
 
 
 def _encode(keys: Keys, namespace: str) -> Json:
