@@ -11,9 +11,9 @@ A file names groups of equal nodes:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -86,26 +86,59 @@ class NodeGroup:
         return self.name or (self.product or "cpu").lower().replace("nvidia-", "fake-")
 
 
+_TYPES: Mapping[object, tuple[str, frozenset[type]]] = {
+    int: ("a whole number", frozenset({int})),
+    bool: ("true or false", frozenset({bool})),
+    str: ("text or a number", frozenset({str, int, float})),
+    str | None: ("text", frozenset({str, int, float, type(None)})),
+}
+"""By the type of a field: what it is called, and as what YAML may give it. A quantity may be a number."""
+
+
 def parse_groups(text: str) -> list[NodeGroup]:
     """Reads the YAML form.
 
     Raises:
-        ClusterError: it isn't a list of node groups under `nodes`, or a group has a key that none knows.
+        ClusterError: it isn't YAML with a list of node groups under `nodes`, or a group has a key that none knows or a
+            value that the key cannot have.
     """
-    document = yaml.safe_load(text)
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ClusterError(f"the node groups are not YAML: {error}") from error
     groups = document.get("nodes") if isinstance(document, dict) else None
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise ClusterError("expected `nodes:` with a list of groups such as {count: 2, gpus: 4, product: NVIDIA-L4}")
-    known = {item.name for item in fields(NodeGroup)}
-    for group in groups:
-        if unknown := set(group) - known:
-            raise ClusterError(f"unknown key {min(unknown)!r} in a node group; known: {', '.join(sorted(known))}")
-    return [NodeGroup(**group) for group in groups]
+    return [_group(group) for group in groups]
+
+
+def _group(written: Mapping[Any, Any]) -> NodeGroup:
+    types = get_type_hints(NodeGroup)
+    if unknown := written.keys() - types.keys():
+        raise ClusterError(f"unknown key {min(map(str, unknown))!r} in a node group; known: {', '.join(sorted(types))}")
+    return NodeGroup(**{key: _value(key, value, types[key]) for key, value in written.items()})
+
+
+def _value(key: str, value: object, wanted: object) -> Any:
+    called, accepted = _TYPES[wanted]
+    if type(value) not in accepted:
+        raise ClusterError(f"a node group has {key} {value!r}; expected {called}")
+    return str(value) if isinstance(value, int | float) and str in accepted else value
 
 
 def read_groups(path: Path) -> list[NodeGroup]:
-    """Reads a file of node groups."""
-    return parse_groups(path.read_text())
+    """Reads a file of node groups.
+
+    Raises:
+        ClusterError: it cannot be read, or isn't what `parse_groups` takes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ClusterError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ClusterError(f"{path} is not text in UTF-8") from error
+    return parse_groups(text)
 
 
 def gpu_labels(product: str, count: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.node_config import REGISTRY, REGISTRY_PORT
 from hearth_cluster.ports import free_ports
-from hearth_cluster.processes import Command, run_checked
+from hearth_cluster.processes import Command, Supervisor, run_checked
 from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState
 
@@ -135,10 +135,13 @@ def _docker_succeeds(*arguments: str) -> bool:
 
 
 def down(state: ClusterState, progress: Progress) -> None:
-    """Removes the cluster and its registry; the registry's blobs stay in their Docker volume."""
+    """Removes the cluster, its registry and what runs beside them; the registry's blobs stay in their Docker volume."""
     if not available():
         raise ClusterError(f"cluster {state.name!r} was made by kind, and no Docker engine answers; start Docker first")
     with progress.step(f"taking {state.name} down"):
+        # kwok, where there are fake nodes: it runs on this machine, not in the containers.
+        supervisor = Supervisor(state.folder)
+        supervisor.stop(supervisor.names(), seconds=0)
         run_checked([binaries.tool("kind", progress), "delete", "cluster", "--name", _kind_name(state)])
         if _docker_succeeds("container", "inspect", _registry_name(state)):
             run_checked(["docker", "rm", "--force", _registry_name(state)])

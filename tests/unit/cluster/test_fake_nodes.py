@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hearth_cluster.errors import ClusterError
-from hearth_cluster.fakenodes import node_objects, parse_groups
+from hearth_cluster.fakenodes import node_objects, parse_groups, read_groups
 
 FLEET = """
 nodes:
@@ -59,8 +61,29 @@ def test_groups_with_the_same_prefix_are_numbered_through() -> None:
         ("nodes: [{product: NVIDIA-L4}]", "both `gpus` and `product`"),
         ("nodes: [{gpus: 1, product: NVIDIA-L5}]", "'NVIDIA-L5' is unknown; known: Tesla-T4"),
         ("nodes: [{count: 0}]", "count 0"),
+        ("nodes: [", "not YAML"),
+        ("nodes: [{count: two}]", "count 'two'; expected a whole number"),
+        ("nodes: [{count: '2'}]", "count '2'; expected a whole number"),
+        ("nodes: [{count: true}]", "count True; expected a whole number"),
+        ("nodes: [{isolated: 1}]", "isolated 1; expected true or false"),
+        ("nodes: [{cpu: }]", "cpu None; expected text"),
+        ("nodes: [{name: [a]}]", "name ['a']; expected text"),
+        ("nodes: [{1: 2, gpu: 3}]", "unknown key '1'"),
     ],
 )
 def test_a_wrong_file_is_answered_with_what_is_wrong(text: str, message: str) -> None:
     with pytest.raises(ClusterError, match=message.replace("[", r"\[")):
         parse_groups(text)
+
+
+def test_a_quantity_may_be_written_as_a_number() -> None:
+    node = node_objects(parse_groups("nodes: [{cpu: 16, memory: 1000000000}]"))[0]
+    assert (node["status"]["capacity"]["cpu"], node["status"]["capacity"]["memory"]) == ("16", "1000000000")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"nope\.yaml cannot be read: No such file"):
+        read_groups(tmp_path / "nope.yaml")
+    (tmp_path / "image.yaml").write_bytes(b"\xff\xd8")
+    with pytest.raises(ClusterError, match=r"image\.yaml is not text in UTF-8"):
+        read_groups(tmp_path / "image.yaml")

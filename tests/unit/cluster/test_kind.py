@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hearth_cluster import kind, lifecycle
+from hearth_cluster import binaries, kind, lifecycle
 from hearth_cluster.errors import ClusterError
+from hearth_cluster.processes import Component, Supervisor
+from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState
 
 
@@ -57,3 +59,20 @@ def test_a_cluster_keeps_the_provider_that_made_it(state: ClusterState, monkeypa
     assert lifecycle.choose_provider("auto", state) == "native"
     with pytest.raises(ClusterError, match="made by the provider 'native', not 'kind'"):
         lifecycle.choose_provider("kind", state)
+
+
+def test_taking_the_cluster_down_ends_what_runs_beside_its_containers(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "available", lambda: True)
+    monkeypatch.setattr(kind, "run_checked", lambda *_: "")
+    monkeypatch.setattr(kind, "_docker_succeeds", lambda *_: False)
+    monkeypatch.setattr(binaries, "tool", lambda *_: Path("kind"))
+    state.update(profile="node", provider="kind")
+    supervisor = Supervisor(state.folder)
+    supervisor.ensure(Component("kwok", ("/bin/sleep", "60")))
+    kwok = supervisor.identity("kwok")
+    kind.down(state, Progress())
+    assert kwok is not None
+    assert not kwok.alive()
+    assert not state.exists()

@@ -9,6 +9,7 @@ from hearth_cluster import binaries
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.state import ClusterState
 from rich.console import Console
+from rich.markup import escape
 
 from hearth_demo import install, story
 from hearth_demo.kubectl import Kubectl
@@ -30,7 +31,7 @@ def demo(
     try:
         run(name, console)
     except (StepError, ClusterError) as error:
-        console.print(f"\n[red]The demo stopped:[/red] {error}")
+        console.print(f"\n[red]The demo stopped:[/red] {escape(str(error))}")
         console.print(f"The cluster is left as it is: hearth-cluster status --name {name}")
         raise typer.Exit(1) from error
 

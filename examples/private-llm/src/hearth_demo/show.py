@@ -1,4 +1,7 @@
-"""Tables and snippets that the demo prints."""
+"""Tables and snippets that the demo prints.
+
+What models and documents say is shown as `Text`: brackets in it are no markup.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from hearth_demo.questions import Answer, Question, score
 
@@ -62,8 +66,8 @@ def comparison(
 ) -> None:
     """Base against tuned: one court record side by side, the handbook's questions counted, two answers in full."""
     sides = Table("wanted", "base model", "tuned model", title="One court record", show_lines=True)
-    sides.add_row(record["messages"][-1]["content"], base[1], tuned[1])
-    console.print(Panel(record["messages"][-2]["content"], title="the record"))
+    sides.add_row(Text(record["messages"][-1]["content"]), Text(base[1]), Text(tuned[1]))
+    console.print(Panel(Text(record["messages"][-2]["content"]), title="the record"))
     console.print(sides)
     _handbook_scores(console, asked, base[0], tuned[0])
     _two_answers(console, asked, tuned[0])
@@ -89,17 +93,17 @@ def _two_answers(console: Console, asked: Sequence[Question], answers: Sequence[
     answered = next((p for p in pairs if p[0].document and p[1].citations and not p[1].abstained), None)
     refused = next((p for p in pairs if p[0].document is None and p[1].abstained), None)
     if answered:
-        console.print(Panel(_cited(answered[1]), title=answered[0].text))
+        console.print(Panel(_cited(answered[1]), title=Text(answered[0].text)))
     if refused:
-        console.print(Panel(refused[1].text, title=refused[0].text))
+        console.print(Panel(Text(refused[1].text), title=Text(refused[0].text)))
 
 
-def _cited(answer: Answer) -> str:
+def _cited(answer: Answer) -> Text:
     lines = [answer.text, ""]
     for citation in answer.citations:
         score_text = f"{float(citation['score']):.2f}"
-        lines.append(f"\\[{citation['number']}] {citation['document']}, {citation.get('heading', '')} ({score_text})")
-    return "\n".join(lines)
+        lines.append(f"[{citation['number']}] {citation['document']}, {citation.get('heading', '')} ({score_text})")
+    return Text("\n".join(lines))
 
 
 def how_to_ask(console: Console, cluster: str, namespace: str, service: str, port: int) -> None:

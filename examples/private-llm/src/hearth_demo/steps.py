@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.spinner import Spinner
 from rich.text import Text
 
@@ -58,7 +59,7 @@ class Steps:
                 time.sleep(POLL_SECONDS)
             else:
                 raise StepError(f"{what}: not done after {clock(timeout_seconds)}. Last seen: {seen}")
-        self.console.print(f"      {what}: {seen}")
+        self.console.print(f"      {what}: {escape(seen)}")
 
 
 def clock(seconds: float) -> str:
