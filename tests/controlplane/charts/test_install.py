@@ -78,6 +78,13 @@ def test_an_upgrade_with_other_settings_rolls_the_pods(installed: Helm) -> None:
     assert "cluster_domain: corp.example" in settings
 
 
+def test_a_second_release_in_the_namespace_is_refused(installed: Helm) -> None:
+    before = set(pods(installed.cluster))
+    with pytest.raises(AssertionError, match=f"namespace {NAMESPACE} has another release of Hearth, hearth"):
+        installed("install", "second", str(CHARTS / "hearth"), "--values", str(installed.values))
+    assert set(pods(installed.cluster)) == before
+
+
 def hearth_plan(cluster: Cluster, *options: str) -> subprocess.CompletedProcess[str]:
     """`hearth plan` for a service, as a person with the cluster's kubeconfig calls it."""
     hearth = str(Path(sys.executable).with_name("hearth"))

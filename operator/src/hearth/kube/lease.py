@@ -66,6 +66,13 @@ class LeaderElector:
         self._renewed_at = 0.0
         self.is_leader = False
 
+    @property
+    def leader_beside(self) -> str | None:
+        """Who else leads, as this candidate saw it last; None if nobody does or their lease has run out."""
+        if self._lease is None or not self._is_held_by_another() or self._has_run_out():
+            return None
+        return str(self._lease["spec"]["holderIdentity"])
+
     async def acquire(self) -> None:
         """Waits until this candidate is the leader."""
         while not await self._try():

@@ -29,6 +29,7 @@ from hearth.runtime.probes import LoopMonitor, ProbeServer
 from hearth.runtime.progress_endpoint import ProgressEndpoint, address_towards
 from hearth.runtime.reconciler import Reconciler
 from hearth.runtime.shell import WatchShell
+from hearth.runtime.standby import Standby
 from hearth.runtime.wake import Waker
 from hearth.runtime.watches import Watches
 from hearth.runtime.workers import Workers
@@ -121,9 +122,11 @@ class Operator:
         if not self._options.leader_election:
             return True
         log.info("waiting to become the leader")
+        self._probes.readiness["release"] = Standby(self._elector).check
         acquired = asyncio.create_task(self._elector.acquire(), name="acquire")
         if await self._first_of(acquired) is acquired:
             self._leading = True
+            self._probes.readiness.pop("release")
             await acquired
             return True
         return False
