@@ -41,6 +41,7 @@ def test_the_input_of_an_instruction_follows_it() -> None:
         ({"prompt": "Who?", "completion": 3}, "PromptCompletion", "field completion is int; expected text"),
         ({"messages": []}, "Chat", "at least one turn"),
         ({"messages": [{"role": "user", "content": "Who?"}]}, "Chat", "the last message is by user"),
+        ({"messages": [{"role": "assistant", "content": "Me"}]}, "Chat", "only the answer; expected a turn before it"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "Chat", "has role 'robot'; expected one of system, user"),
         ({"messages": [{"role": "assistant"}]}, "Chat", "message 1 needs role and content"),
     ],

@@ -95,6 +95,9 @@ def _chat(record: dict[str, Any], place: str) -> Row:
     turns = tuple(_turn(item, at) for at, item in enumerate(messages, start=1))
     if turns[-1].role != "assistant":
         raise RowError(f"the last message is by {turns[-1].role}; expected assistant, whose answer is what is learnt")
+    if len(turns) == 1:
+        # Nothing would be asked: the model's template could not open such a turn, nor the row be measured by answers.
+        raise RowError("messages holds only the answer; expected a turn before it, or the format Text for plain text")
     return Row(place, turns[:-1], turns[-1].content)
 
 
