@@ -90,6 +90,20 @@ def test_a_model_that_is_not_there_ends_with_66(pod: Pod) -> None:
     assert pod.said["error"]["class"] == "ModelNotFound"
 
 
+def test_a_broken_chat_template_ends_with_66_and_says_where(pod: Pod, model: Path) -> None:
+    (model / "chat_template.jinja").write_text("{% for m in messages %}\n{{ m.content }}\n{% endfour %}")
+    assert pod.run("prepare", row(1)) == 66
+    assert pod.said["error"]["class"] == "ModelUnreadable"
+    assert "chat template is broken at line 3: Encountered unknown tag 'endfour'" in pod.said["error"]["message"]
+
+
+def test_a_chat_template_that_refuses_a_row_ends_with_64_and_says_which(pod: Pod, model: Path) -> None:
+    (model / "chat_template.jinja").write_text("{{ messages[0].content + 1 }}")
+    assert pod.run("prepare", row(1)) == 64
+    assert pod.said["error"]["class"] == "TemplateRefused"
+    assert "refuses train.jsonl:1: TypeError: can only concatenate str" in pod.said["error"]["message"]
+
+
 def test_an_unknown_setting_ends_with_64_and_names_it(pod: Pod) -> None:
     pod.config["training"] = {"learningrate": 1}
     assert pod.run("prepare", row(1)) == 64
