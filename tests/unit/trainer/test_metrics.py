@@ -1,6 +1,7 @@
 """Figures of merit, and the gate over them."""
 
 import json
+from typing import Any
 
 import pytest
 from hearth_trainer.config import GateConfig
@@ -30,6 +31,53 @@ def test_f1_counts_fields(answer: dict[str, object] | None, f1: float) -> None:
     assert field_f1(TARGET, answer) == pytest.approx(f1)
 
 
+@pytest.mark.parametrize(
+    ("target", "answer", "f1"),
+    [
+        ({}, {}, 1.0),
+        ({"parties": []}, {"parties": []}, 1.0),
+        ({"a": {}}, {"a": {}}, 1.0),
+        ({"a": {}}, {"a": []}, 0.0),
+        ({"a": []}, {}, 0.0),
+        ({"a": 1, "refs": []}, {"a": 1}, 2 / 3),
+        ({"a": 1}, {"a": 1, "refs": [], "more": {}}, 0.5),
+        ({"a": 1, "refs": []}, {"a": 1, "refs": ["x"]}, 0.5),
+    ],
+)
+def test_a_list_or_object_with_nothing_in_it_is_a_field(
+    target: dict[str, Any], answer: dict[str, Any], f1: float
+) -> None:
+    assert field_f1(target, answer) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (36, "36", True),
+        (1.5, " 1.5 ", True),
+        (1, 1.0, False),
+        (None, "null", False),
+        (True, "true", False),
+        (True, 1, False),
+        ([], "[]", False),
+        ({"b": 1}, {"b": 2}, False),
+    ],
+)
+def test_only_numbers_may_stand_in_quotes_or_not(one: object, other: object, same: bool) -> None:
+    assert field_f1({"a": one}, {"a": other}) == field_f1({"a": other}, {"a": one}) == float(same)
+
+
+def test_a_dot_in_a_key_is_no_nesting() -> None:
+    assert field_f1({"a.b": 1}, {"a": {"b": 1}}) == 0.0
+    assert field_f1({"a[0]": 1}, {"a": [1]}) == 0.0
+    assert field_f1({"a": {"0": 1}}, {"a": [1]}) == 0.0
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_only_python_takes_for_a_number_is_no_json(number: str) -> None:
+    assert score(['{"n": 1}'], [f'{{"n": {number}}}']) == {"ExactMatch": 0.0, "JSONValid": 0.0, "JSONFieldF1": 0.0}
+
+
 def test_json_metrics_look_only_at_rows_whose_target_is_an_object() -> None:
     told = json.dumps(TARGET)
     figures = score([told, told, "not in the documents"], [told, "{broken", "not in the documents"])
@@ -40,9 +88,23 @@ def test_without_such_rows_there_are_no_json_metrics() -> None:
     assert score(["yes"], ["no"]) == {"ExactMatch": 0.0}
 
 
-@given(st.dictionaries(st.text(min_size=1), st.one_of(st.text(), st.integers(), st.booleans()), min_size=1))
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+)
+OBJECTS = st.dictionaries(st.text(), VALUES, max_size=3)
+
+
+@given(OBJECTS)
 def test_an_object_matches_itself(value: dict[str, object]) -> None:
     assert field_f1(value, json.loads(json.dumps(value))) == 1.0
+
+
+@given(OBJECTS, VALUES)
+def test_a_field_that_is_missing_or_added_costs(value: dict[str, object], more: object) -> None:
+    key = "".join(value) + "+"
+    assert field_f1(value | {key: more}, value) < 1.0
+    assert field_f1(value, value | {key: more}) < 1.0
 
 
 SCORES = {"base": {"JSONFieldF1": 0.1, "Loss": 2.0}, "tuned": {"JSONFieldF1": 0.9, "Loss": 0.2}}

@@ -9,30 +9,45 @@ from typing import Any
 HIGHER_IS_BETTER = {"ExactMatch": True, "JSONValid": True, "JSONFieldF1": True, "Loss": False}
 
 
+Path = tuple[str | int, ...]
+"""Keys of objects, and places in lists, from the outside in."""
+
+
 def parsed_object(text: str) -> dict[str, Any] | None:
     """The JSON object that a text consists of, or None."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def fields(value: object, path: str = "") -> set[tuple[str, str]]:
-    """The leaves of a JSON value with their paths; lists are compared in order."""
-    if isinstance(value, dict):
-        return {leaf for key, item in value.items() for leaf in fields(item, f"{path}.{key}")}
-    if isinstance(value, list):
-        return {leaf for at, item in enumerate(value) for leaf in fields(item, f"{path}[{at}]")}
-    return {(path, value.strip() if isinstance(value, str) else json.dumps(value))}
+def _refuse(constant: str) -> None:
+    """NaN, Infinity and -Infinity are Python's, not JSON's (RFC 8259, section 6)."""
+    raise ValueError(constant)
+
+
+def fields(value: object, path: Path = ()) -> set[tuple[Path, str, str]]:
+    """The leaves of a JSON value: path, kind and what is there. Lists are compared in order.
+
+    An object or list without anything in it is a leaf too. A number is the text of its digits: whether it stands in
+    quotes is not judged (docs/fine-tuning.md).
+    """
+    if isinstance(value, dict) and value:
+        return {leaf for key, item in value.items() for leaf in fields(item, (*path, key))}
+    if isinstance(value, list) and value:
+        return {leaf for at, item in enumerate(value) for leaf in fields(item, (*path, at))}
+    if isinstance(value, str):
+        return {(path, "text", value.strip())}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {(path, "text" if number else "literal", json.dumps(value))}
 
 
 def field_f1(target: dict[str, Any], answer: dict[str, Any] | None) -> float:
     """F1 over the fields of one object: 1 where all are right and none is added, 0 for an answer that is no object."""
     wanted = fields(target)
     given = fields(answer) if answer is not None else set()
-    right = len(wanted & given)
-    return 2 * right / (len(wanted) + len(given)) if right else 0.0
+    return 2 * len(wanted & given) / (len(wanted) + len(given))
 
 
 def is_settled(target: str, begun: str) -> bool:
