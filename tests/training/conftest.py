@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from hearth_trainer.callbacks import Watch
 from hearth_trainer.config import Config
+from hearth_trainer.fit import build_trainer
+from hearth_trainer.prepare import load_dataset
+from hearth_trainer.stopping import StopRequest
 from tiny_model import make
 
 
@@ -49,6 +53,12 @@ class Job:
             "output": {"path": str(self.folder / run / "artifacts")} | parts.pop("output", {}),
         }
         return Config.model_validate(given | parts)
+
+    def trainer(self, **training: Any) -> Any:
+        """The trainer of a pod on CPU, before its first step."""
+        config = self.config("run", training=training)
+        watch = Watch(Path(config.checkpoints.path), 2, StopRequest(), None)
+        return build_trainer(config, self.model, load_dataset(config).train, watch)
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ import torch
 from conftest import Job
 from hearth_trainer import checkpoints, output_loss
 from hearth_trainer import fit as fitting
-from hearth_trainer.callbacks import Watch
 from hearth_trainer.config import Config
 from hearth_trainer.errors import BadConfigError, InterruptedRunError
-from hearth_trainer.fit import Fitted, build_trainer, fit
+from hearth_trainer.fit import Fitted, fit
 from hearth_trainer.prepare import load_dataset
 from hearth_trainer.row_order import OrderedTrainer, RowOrder
 from hearth_trainer.stopping import StopRequest
@@ -138,22 +137,16 @@ def test_progress_is_told_and_an_interrupted_run_does_not_say_that_it_is_done(jo
     assert figures["checkpoint_step"] == STEPS
 
 
-@pytest.fixture
-def trainer(job: Job) -> SFTTrainer:
-    """The trainer of a pod on CPU, before its first step."""
-    config = job.config("run")
-    watch = Watch(Path(config.checkpoints.path), 2, StopRequest(), None)
-    return build_trainer(config, job.model, load_dataset(config).train, watch)
-
-
+@pytest.mark.parametrize("packing", [False, True], ids=["row by row", "packed"])
 @pytest.mark.parametrize("piece", [5, 256], ids=["in pieces", "at once"])
 def test_the_loss_on_cpu_and_its_gradients_are_those_of_trl(
-    trainer: Any, piece: int, monkeypatch: pytest.MonkeyPatch
+    job: Job, piece: int, packing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output_loss, "PIECE", piece)
+    trainer = job.trainer(packing=packing)
     batch = next(iter(trainer.get_train_dataloader()))
     items = (batch["labels"][:, 1:] != -100).sum()
-    assert 5 < items < batch["attention_mask"].sum(), "prompts must not be learnt"
+    assert 5 < items < batch["input_ids"].numel() // 2, "prompts must not be learnt"
 
     def gradients(compute: Any) -> tuple[float, dict[str, torch.Tensor]]:
         trainer.model.zero_grad()

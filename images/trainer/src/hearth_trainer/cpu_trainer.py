@@ -35,7 +35,9 @@ class CpuTrainer(OrderedTrainer):
         """The loss of one micro batch; `return_outputs` is never asked for while training."""
         if return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        self.tokens_seen += int(inputs["attention_mask"].sum())
+        # Packed rows have no padding, and no mask by which attention would take them for one row.
+        mask = inputs.get("attention_mask")
+        self.tokens_seen += inputs["input_ids"].numel() if mask is None else int(mask.sum())
         self._metrics["train"]["num_tokens"] = [self.tokens_seen]
         whole = self.accelerator.unwrap_model(model)
         base = whole.get_base_model() if hasattr(whole, "get_base_model") else whole

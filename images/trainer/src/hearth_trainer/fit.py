@@ -21,6 +21,7 @@ from hearth_trainer.callbacks import Watch
 from hearth_trainer.config import AdapterConfig, Config, TrainingConfig
 from hearth_trainer.cpu_trainer import CpuTrainer
 from hearth_trainer.errors import BadConfigError, ModelError
+from hearth_trainer.packing import require_rows_apart
 from hearth_trainer.processor import has_bfloat16
 from hearth_trainer.progress import Reporter
 from hearth_trainer.row_order import OrderedTrainer
@@ -146,12 +147,12 @@ def lora_config(adapter: AdapterConfig) -> LoraConfig:
 def build_trainer(config: Config, folder: Path, rows: Iterable[Row], watch: Watch) -> OrderedTrainer:
     """The trainer, ready to start.
 
-    Raises BadConfigError where the adapter does not fit the model.
+    Raises BadConfigError where the adapter does not fit the model, or rows that share a sequence would see each other.
     """
     tokenizer = load_tokenizer(folder)
-    trainer = CpuTrainer if config.training.device == "CPU" else OrderedTrainer
+    kind = CpuTrainer if config.training.device == "CPU" else OrderedTrainer
     try:
-        return trainer(
+        trainer = kind(
             model=load_model(folder, DTYPES[config.training.precision]),
             args=sft_config(config),
             train_dataset=as_hub_dataset(rows, conversational=bool(tokenizer.chat_template)),
@@ -161,6 +162,9 @@ def build_trainer(config: Config, folder: Path, rows: Iterable[Row], watch: Watc
         )
     except ValueError as error:
         raise BadConfigError("TrainerRefused", f"the trainer refuses the configuration: {error}"[:800]) from error
+    if config.training.packing:
+        require_rows_apart(trainer)
+    return trainer
 
 
 def finished_checkpoint(checkpoint: Path | None) -> Fitted | None:
