@@ -54,9 +54,9 @@ class Job:
         }
         return Config.model_validate(given | parts)
 
-    def trainer(self, **training: Any) -> Any:
+    def trainer(self, config: Config | None = None, **training: Any) -> Any:
         """The trainer of a pod on CPU, before its first step."""
-        config = self.config("run", training=training)
+        config = config or self.config("run", training=training)
         watch = Watch(Path(config.checkpoints.path), 2, StopRequest(), None)
         return build_trainer(config, self.model, load_dataset(config).train, watch)
 

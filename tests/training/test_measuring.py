@@ -32,10 +32,10 @@ class Subject:
 
     def greedy(self, row: Row, limit: int) -> list[int]:
         """The tokens of the answer to one row alone, as transformers writes it from the prompt."""
-        ids = self.tokenizer(self.texts.texts(row)[0], return_tensors="pt", add_special_tokens=False)
+        prompt = self.texts.ids(row)[0]
         with torch.no_grad():
-            whole = self.model.generate(**ids, max_new_tokens=limit, do_sample=False)[0].tolist()
-        answer: list[int] = whole[len(ids["input_ids"][0]) :]
+            whole = self.model.generate(torch.tensor([prompt]), max_new_tokens=limit, do_sample=False)[0].tolist()
+        answer: list[int] = whole[len(prompt) :]
         return answer
 
     def loss_by_hand(self, rows: Sequence[Row]) -> float:
@@ -43,7 +43,7 @@ class Subject:
         total, count = 0.0, 0
         for row in rows:
             length = self.texts.length(row)
-            ids = torch.tensor([self.tokenizer(self.texts.texts(row)[1], add_special_tokens=False)["input_ids"]])
+            ids = torch.tensor([self.texts.ids(row)[1]])
             with torch.no_grad():
                 told = self.model(ids).logits[0, :-1].log_softmax(-1)
             predicted = min(length.target, length.total - 1)

@@ -13,7 +13,7 @@ ANSWERED = [*ASKED, {"role": "assistant", "content": "I"}]
 
 def rendered(folder: Path, template: str, *, opened: bool = False) -> str:
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-    render = load_chat_template(folder, {"eos_token": {"content": "</s>"}})
+    render = load_chat_template(folder, {}, {"eos_token": "</s>"})
     assert render is not None
     return render(ASKED if opened else ANSWERED, opened)
 
@@ -50,7 +50,7 @@ def test_a_conversation_that_a_template_cannot_render_is_refused(template: str, 
 
 def test_of_several_templates_the_default_one_counts(tmp_path: Path) -> None:
     several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
-    render = load_chat_template(tmp_path, {"chat_template": several})
+    render = load_chat_template(tmp_path, {"chat_template": several}, {})
     assert render is not None
     assert render(ASKED, True) == "plain"
-    assert load_chat_template(tmp_path, {}) is None
+    assert load_chat_template(tmp_path, {}, {}) is None

@@ -16,6 +16,7 @@ from hearth_trainer.termination import write_error
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}> {{ m.content }} <end> {% endfor %}"
@@ -76,6 +77,18 @@ def test_good_rows_leave_counts_as_the_models_own_template_makes_them(pod: Pod) 
     assert result["trainRows"] + result["evalRows"] == 30
     # <user> question N <end> <assistant> a good answer <end>
     assert (result["longestRow"], result["longestTarget"]) == (9, 4)
+
+
+def test_without_a_chat_template_what_a_text_begins_and_ends_with_is_counted(pod: Pod, model: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<begin>", "<end>"])
+    begin = ("<begin>", tokenizer.token_to_id("<begin>"))
+    tokenizer.post_processor = TemplateProcessing(single="<begin> $A", special_tokens=[begin])
+    tokenizer.save(str(model / "tokenizer.json"))
+    (model / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<end>"}}))
+    assert pod.run("prepare", *(json.dumps({"prompt": f"question {n} ", "completion": "yes"}) for n in range(30))) == 0
+    # <begin> question N yes <end>
+    assert (pod.said["result"]["longestRow"], pod.said["result"]["longestTarget"]) == (5, 2)
 
 
 def test_a_broken_line_ends_with_65_and_says_which(pod: Pod) -> None:

@@ -26,8 +26,10 @@ FAILED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, R
 """What Python says of an expression of a template that cannot be worked out."""
 
 
-def load_chat_template(folder: Path, config: dict[str, Any]) -> Render | None:
+def load_chat_template(folder: Path, config: dict[str, Any], special: dict[str, str]) -> Render | None:
     """The chat template in a model's folder, or in its tokenizer's configuration; None where there is neither.
+
+    `special`: the special tokens by name, as templates know them.
 
     Raises ModelError where it is no template that transformers could read.
     """
@@ -42,7 +44,6 @@ def load_chat_template(folder: Path, config: dict[str, Any]) -> Render | None:
             f"the model's chat template is broken at line {error.lineno}: {error.message}",
             "mend its chat_template, or use another model",
         ) from error
-    special = {k: _content(config[k]) for k in ("bos_token", "eos_token", "pad_token", "unk_token") if config.get(k)}
 
     def render(messages: list[dict[str, str]], opened: bool) -> str:
         try:
@@ -94,10 +95,6 @@ def _as_json(
 ) -> str:
     """Jinja's own filter escapes what is special in HTML and sorts keys."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _content(token: str | dict[str, Any]) -> str:
-    return token if isinstance(token, str) else str(token["content"])
 
 
 def _refuse(message: str) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from hearth_trainer.drafts import Draft, can_draft, drafted
 from hearth_trainer.greedy import write
+from hearth_trainer.left_padding import left_padded
 from hearth_trainer.metrics import score
 from hearth_trainer.output_loss import measured_loss, output_layer
 from hearth_trainer.rows import Row
@@ -57,7 +58,7 @@ def answers(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row]
     said = [""] * len(rows)
     for chosen in batches(rows, BATCH, texts):
         stop.check()
-        encoded = _padded(tokenizer, [texts.texts(rows[i])[0] for i in chosen], model.device)
+        encoded = left_padded(tokenizer, [texts.ids(rows[i])[0] for i in chosen], model.device)
         limit = longest_answer(max(texts.length(rows[i]).target for i in chosen))
         targets, nothing = [rows[i].target for i in chosen], [()] * len(chosen)
         new = write(model, tokenizer, encoded["input_ids"], encoded["attention_mask"], limit, targets, nothing)
@@ -73,7 +74,7 @@ def losses(
     total, count = 0.0, 0
     for chosen in batches(rows, LOSS_BATCH, texts):
         stop.check()
-        encoded = _padded(tokenizer, [texts.texts(rows[i])[1] for i in chosen], model.device)
+        encoded = left_padded(tokenizer, [texts.ids(rows[i])[1] for i in chosen], model.device)
         # Nothing stands before the first token of a row without a prompt: no model predicts it.
         targets = [min(n.target, n.total - 1) for n in (texts.length(rows[i]) for i in chosen)]
         ids, width = encoded["input_ids"], encoded["input_ids"].shape[1]
@@ -91,15 +92,10 @@ def draft_of(texts: RowTokenizer, row: Row) -> Draft | None:
 
     None where the prompt alone is split into other tokens than before the target: its answer begins elsewhere then.
     """
-    prompt, whole = (texts.tokenizer.encode(t, add_special_tokens=False).ids for t in texts.texts(row))
+    prompt, whole = texts.ids(row)
     if not prompt or len(prompt) == len(whole) or whole[: len(prompt)] != prompt:
         return None
     return Draft(prompt, whole[len(prompt) :], row.target)
-
-
-def _padded(tokenizer: Any, prompts: list[str], device: Any) -> Any:
-    tokenizer.padding_side = "left"
-    return tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(device)
 
 
 def _drafted(

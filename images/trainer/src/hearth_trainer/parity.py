@@ -7,6 +7,7 @@ from typing import Any
 
 from hearth_trainer.errors import BadConfigError
 from hearth_trainer.full_precision import in_float32
+from hearth_trainer.left_padding import left_padded
 from hearth_trainer.rows import Row
 from hearth_trainer.tokens import RowTokenizer
 
@@ -24,7 +25,7 @@ class Parity:
     def __init__(self, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row], limit: float) -> None:
         self.tokenizer, self.limit = tokenizer, limit
         # After the prompt; after the text, for rows without a prompt.
-        self.prompts = [texts.texts(r)[0] or texts.texts(r)[1] for r in rows[:PARITY_ROWS]]
+        self.prompts = [prompt or whole for prompt, whole in map(texts.ids, rows[:PARITY_ROWS])]
         self.wanted: Any = None
 
     def expect(self, adapted: Any) -> None:
@@ -33,11 +34,10 @@ class Parity:
 
     def said_by(self, model: Any) -> Any:
         """Logits after the rows, worked out in float32."""
-        self.tokenizer.padding_side = "left"
-        encoded = self.tokenizer(self.prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+        encoded = left_padded(self.tokenizer, self.prompts, model.device)
         model.eval()
         with in_float32(model):
-            return model(**encoded.to(model.device), logits_to_keep=1, use_cache=False).logits
+            return model(**encoded, logits_to_keep=1, use_cache=False).logits
 
     def require(self, said: Any, doing: str) -> float:
         """How far the logits have moved by what was done.

@@ -30,24 +30,37 @@ class RowTokenizer:
     tokenizer: Tokenizer
     render: Render | None
     """None: no chat template."""
+    end: str = ""
+    """The token behind a text that no chat template writes; "" where the model's files name none."""
 
     def length(self, row: Row) -> Length:
         """Tokens of the row, its target's counted apart."""
-        prompt, whole = self.texts(row)
-        total = len(self.tokenizer.encode(whole, add_special_tokens=False).ids)
-        before = len(self.tokenizer.encode(prompt, add_special_tokens=False).ids) if prompt else 0
-        return Length(total, total - before)
+        prompt, whole = self.ids(row)
+        return Length(len(whole), len(whole) - len(prompt))
+
+    def ids(self, row: Row) -> tuple[list[int], list[int]]:
+        """What the model sees before the target, and all of it, in tokens. Nothing stands before plain text.
+
+        A chat template writes all special tokens itself. Any other text begins as the tokenizer begins one, for many
+        models with a token of its own, without which they talk nonsense (TRL 1.16, data_utils.py, _tokenize). What that
+        is tokenizer.json says alone: transformers 5 does not hear `add_bos_token` where there is one.
+        """
+        special = self.render is None or not row.prompt
+        prompt, whole = (self.tokenizer.encode(text, add_special_tokens=special).ids for text in self.texts(row))
+        return prompt if row.prompt else [], whole
 
     def texts(self, row: Row) -> tuple[str, str]:
-        """What the model sees before the target, and all of it.
+        """What the model sees before the target, and all of it, but for what the tokenizer begins a text with.
 
         Raises BadConfigError where the template refuses the conversation.
         """
+        # TRL 1.16 (trainer/sft_trainer.py, add_eos) ends what is no conversation so.
+        end = "" if row.target.endswith(self.end) else self.end
         if not row.prompt:
-            return "", row.target
+            return "", row.target + end
         if self.render is None:
             prompt = "\n\n".join(m.content for m in row.prompt)
-            return prompt, prompt + row.target
+            return prompt, prompt + row.target + end
         turns = [m.as_json() for m in row.prompt]
         try:
             return self.render(turns, True), self.render([*turns, {"role": "assistant", "content": row.target}], False)
@@ -67,6 +80,18 @@ def load_row_tokenizer(folder: Path) -> RowTokenizer:
         raise ModelError(
             "ModelUnreadable", f"{folder} has no tokenizer.json", "use a model with a fast tokenizer (tokenizer.json)"
         )
-    config_path = folder / "tokenizer_config.json"
-    config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}
-    return RowTokenizer(Tokenizer.from_file(str(path)), load_chat_template(folder, config))
+    tokenizer = Tokenizer.from_file(str(path))
+    config = _read_json(folder / "tokenizer_config.json")
+    special = special_tokens(_read_json(folder / "special_tokens_map.json")) | special_tokens(config)
+    return RowTokenizer(tokenizer, load_chat_template(folder, config, special), special.get("eos_token", ""))
+
+
+def special_tokens(told: dict[str, Any]) -> dict[str, str]:
+    """The special tokens by name, where a tokenizer's files say which they are."""
+    named = ((name, told.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token"))
+    return {name: token if isinstance(token, str) else str(token["content"]) for name, token in named if token}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
