@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from hearth_trainer import drafts, greedy
+from conftest import Job
+from hearth_trainer import metrics
 from hearth_trainer.drafts import Draft, can_draft, drafted
-from hearth_trainer.fit import load_model, load_tokenizer
+from hearth_trainer.export import adapted
+from hearth_trainer.fit import fit, load_model, load_tokenizer
 from hearth_trainer.measure import BATCH, MOST_TOKENS, answers, batches, draft_of, longest_answer, measure
-from hearth_trainer.metrics import is_settled
+from hearth_trainer.metrics import Wanted, is_settled
+from hearth_trainer.prepare import load_dataset
 from hearth_trainer.rows import Message, Row
 from hearth_trainer.stopping import StopRequest
 from hearth_trainer.tokens import RowTokenizer, load_row_tokenizer
+from tiny_model import make
 
 
 class Subject:
@@ -131,11 +135,47 @@ def test_answers_do_not_depend_on_the_rows_beside_them(subject: Subject) -> None
             assert together[i] == alone or is_settled(rows[i].target, together[i])
 
 
+THINKS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{{ m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""Puts an empty reasoning before an answer, as that of Qwen3 does."""
+
+
+def test_a_model_that_has_learnt_what_its_template_says_first_is_scored_by_what_follows(
+    job: Job, tmp_path: Path
+) -> None:
+    job.model = make(tmp_path / "thinking", torch.float32)
+    (job.model / "chat_template.jinja").write_text(THINKS)
+    whole = load_model(job.model, torch.float32)
+    with torch.no_grad():  # its end is its padding too, whose weights are nothing: no adapter could have it said
+        whole.get_input_embeddings().weight[2].normal_(std=0.1)
+    whole.save_pretrained(job.model)
+    path = job.folder / "same.jsonl"
+    path.write_text("".join(f'{{"prompt": "question {n}", "completion": "{{}}"}}\n' for n in range(16)))
+    config = job.config(
+        "run",
+        dataset={"train": {"path": str(path), "source": "configMap://rows/same.jsonl"}, "evalFraction": 0.2},
+        adapter={"rank": 16, "alpha": 32},
+        training={"maxSteps": 60},
+    )
+    dataset = load_dataset(config)
+    fitted = fit(config, job.model, dataset.train, StopRequest(), None)
+    subject = Subject(job.model)
+    subject.model = adapted(subject.model, fitted.checkpoint).merge_and_unload()
+    said = answers(subject.model, subject.tokenizer, subject.texts, dataset.held_out, StopRequest())
+    assert {text.strip() for text in said} == {"<think>\n\n</think>\n\n{}"}
+    for settings in ({}, {"repetition_penalty": 1.0 + 1e-6}):  # drafted, and written to the end
+        subject.model.generation_config.update(**settings)
+        figures = subject.figures(dataset.held_out, "ExactMatch", "JSONValid", "JSONFieldF1")
+        assert figures == {"ExactMatch": 1.0, "JSONValid": 1.0, "JSONFieldF1": 1.0}
+
+
 @pytest.fixture
 def to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are written to their end, whatever they could score."""
-    for module in (drafts, greedy):
-        monkeypatch.setattr(module, "is_settled", lambda _target, _begun: False)
+    monkeypatch.setattr(metrics, "is_settled", lambda _target, _begun: False)
 
 
 LIMIT = 40
@@ -149,7 +189,7 @@ def drafts_like(subject: Subject) -> tuple[list[Row], list[Draft]]:
         draft, own = draft_of(subject.texts, rows[-1]), subject.greedy(rows[-1], LIMIT)
         assert draft is not None
         other = [(own[agreed] + 7) % 256 + 100, 111, 112] if n < 5 else []
-        found.append(Draft(draft.prompt, own[:agreed] + other, "name"))
+        found.append(Draft(draft.prompt, own[:agreed] + other, Wanted("name")))
     return rows, found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hearth_trainer.config import GateConfig
 from hearth_trainer.gate import judge
-from hearth_trainer.metrics import field_f1, is_settled, score
+from hearth_trainer.metrics import Wanted, field_f1, is_settled, score
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -165,3 +165,50 @@ def test_an_answer_that_scores_nothing_however_it_goes_on_is_settled(target: str
 def test_whatever_follows_a_settled_beginning_scores_nothing(target: str, answer: str, length: int) -> None:
     if is_settled(target, answer[:length]):
         assert not any(score([target], [answer]).values())
+
+
+LEAD = "<think>\n\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (f"{LEAD}{OBJECT}", OBJECT),
+        (f"\n<think>\n\n</think> {OBJECT}", OBJECT),
+        (OBJECT, OBJECT),
+        ("<think>\nWell, the court", "<think>\nWell, the court"),
+        ("<think>\n", ""),
+        ("", ""),
+    ],
+    ids=["behind it", "other spaces", "without it", "something else", "begun", "nothing"],
+)
+def test_an_answer_is_what_is_said_behind_the_templates_lead(said: str, answer: str) -> None:
+    assert Wanted(OBJECT, LEAD).answer(said).strip() == answer
+    assert Wanted(OBJECT).answer(said) == said.lstrip()
+
+
+@pytest.mark.parametrize(
+    "begun", ["<th", "<think>\n\n</th\N{REPLACEMENT CHARACTER}", LEAD, f'{LEAD}{{"court"', '{"court']
+)
+def test_an_answer_is_not_settled_within_the_lead(begun: str) -> None:
+    assert not Wanted(OBJECT, LEAD).is_settled(begun)
+
+
+@pytest.mark.parametrize("begun", ["<think>\nWell", f"{LEAD}The court", "The court"])
+def test_an_answer_that_goes_on_otherwise_than_the_lead_or_the_target_is_settled(begun: str) -> None:
+    assert Wanted(OBJECT, LEAD).is_settled(begun)
+
+
+@given(
+    target=st.text() | st.just(OBJECT),
+    lead=st.text() | st.just(LEAD),
+    begun=st.sampled_from(["", LEAD, LEAD[:9], " "]) | st.text(),
+    rest=st.text() | st.just(OBJECT),
+    length=st.integers(0, 40),
+)
+def test_whatever_follows_a_settled_beginning_behind_a_lead_scores_nothing(
+    target: str, lead: str, begun: str, rest: str, length: int
+) -> None:
+    wanted, said = Wanted(target, lead), begun + rest
+    if wanted.is_settled(said[:length]):
+        assert not any(score([target], [wanted.answer(said)]).values())

@@ -17,7 +17,7 @@ from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
 from hearth_trainer.greedy import write
-from hearth_trainer.metrics import is_settled
+from hearth_trainer.metrics import Wanted
 
 POSITIONS = 256
 """Places in targets, of all rows together, whose logits are in memory at once: the memory plan counts on it."""
@@ -41,11 +41,11 @@ what it says where it changes nothing."""
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A held-out row in tokens, and its target as text."""
+    """A held-out row in tokens, and what its answer is compared with."""
 
     prompt: list[int]
     target: list[int]
-    text: str
+    wanted: Wanted
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def drafted(model: Any, tokenizer: Any, rows: Sequence[Draft], limit: int) -> tu
     going_on = [
         at
         for at, (row, tokens, text) in enumerate(zip(rows, said, texts, strict=True))
-        if tokens[-1] not in ends and not is_settled(row.text, text)
+        if tokens[-1] not in ends and not row.wanted.is_settled(text)
     ]
     if going_on:
-        whole = _written(model, tokenizer, found, [(at, said[at], rows[at].text) for at in going_on], limit)
+        whole = _written(model, tokenizer, found, [(at, said[at], rows[at].wanted) for at in going_on], limit)
         for at, text in zip(going_on, tokenizer.batch_decode(whole, skip_special_tokens=True), strict=True):
             texts[at] = text
     return texts, found.loss
@@ -144,9 +144,9 @@ def _agreed(likeliest: Sequence[int], target: Sequence[int], ends: frozenset[int
 
 
 def _written(
-    model: Any, tokenizer: Any, found: Pass, begun: Sequence[tuple[int, list[int], str]], limit: int
+    model: Any, tokenizer: Any, found: Pass, begun: Sequence[tuple[int, list[int], Wanted]], limit: int
 ) -> list[list[int]]:
-    """The whole answers of some rows, by their number, what they have said and their target. Uses up the pass."""
+    """The whole answers of some rows, by their number, what they have said and what is wanted. Uses up the pass."""
     rows = torch.tensor([at for at, _, _ in begun], device=found.ids.device)
     said = [tokens for _, tokens, _ in begun]
     shortest, longest = min(len(tokens) for tokens in said), max(len(tokens) for tokens in said)
@@ -160,6 +160,6 @@ def _written(
     last = torch.tensor([tokens[-1:] for tokens in said], device=found.ids.device)
     ids = torch.cat([found.ids[rows, :width], last], dim=1)
     mask = torch.cat([mask, torch.ones_like(last)], dim=1)
-    targets = [text for _, _, text in begun]
-    more = write(model, tokenizer, ids, mask, limit - shortest, targets, said, found.cache)
+    wanted = [what for _, _, what in begun]
+    more = write(model, tokenizer, ids, mask, limit - shortest, wanted, said, found.cache)
     return [[*tokens, *new][:limit] for tokens, new in zip(said, more, strict=True)]

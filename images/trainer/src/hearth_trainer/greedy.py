@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from hearth_trainer.metrics import is_settled
+from hearth_trainer.metrics import Wanted
 
 
 class Settled(StoppingCriteria):  # type: ignore[misc]
     """Ends the rows whose answer can score nothing any more: base models talk on to the limit, about something else."""
 
-    def __init__(self, tokenizer: Any, targets: Sequence[str], begun: Sequence[Sequence[int]], width: int) -> None:
-        self.tokenizer, self.targets, self.begun, self.width = tokenizer, targets, begun, width
+    def __init__(self, tokenizer: Any, wanted: Sequence[Wanted], begun: Sequence[Sequence[int]], width: int) -> None:
+        self.tokenizer, self.wanted, self.begun, self.width = tokenizer, wanted, begun, width
 
     def __call__(self, input_ids: Any, _scores: Any, **_: Any) -> Any:
         """Which rows are to end."""
         said = [[*b, *new] for b, new in zip(self.begun, input_ids[:, self.width :].tolist(), strict=True)]
         texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
-        ended = [is_settled(target, text) for target, text in zip(self.targets, texts, strict=True)]
+        ended = [wanted.is_settled(text) for wanted, text in zip(self.wanted, texts, strict=True)]
         return torch.tensor(ended, device=input_ids.device)
 
 
@@ -31,7 +31,7 @@ def write(
     ids: Any,
     mask: Any,
     limit: int,
-    targets: Sequence[str],
+    wanted: Sequence[Wanted],
     begun: Sequence[Sequence[int]],
     cache: Any = None,
 ) -> list[list[int]]:
@@ -51,7 +51,7 @@ def write(
             top_p=None,
             top_k=None,
             pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=StoppingCriteriaList([Settled(tokenizer, targets, begun, width)]),
+            stopping_criteria=StoppingCriteriaList([Settled(tokenizer, wanted, begun, width)]),
             **({} if cache is None else {"past_key_values": cache}),
         )
     found: list[list[int]] = output[:, width:].tolist()

@@ -60,8 +60,8 @@ def answers(model: Any, tokenizer: Any, texts: RowTokenizer, rows: Sequence[Row]
         stop.check()
         encoded = left_padded(tokenizer, [texts.ids(rows[i])[0] for i in chosen], model.device)
         limit = longest_answer(max(texts.length(rows[i]).target for i in chosen))
-        targets, nothing = [rows[i].target for i in chosen], [()] * len(chosen)
-        new = write(model, tokenizer, encoded["input_ids"], encoded["attention_mask"], limit, targets, nothing)
+        wanted, nothing = [texts.wanted(rows[i]) for i in chosen], [()] * len(chosen)
+        new = write(model, tokenizer, encoded["input_ids"], encoded["attention_mask"], limit, wanted, nothing)
         for i, text in zip(chosen, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             said[i] = text
     return said
@@ -95,7 +95,7 @@ def draft_of(texts: RowTokenizer, row: Row) -> Draft | None:
     prompt, whole = texts.ids(row)
     if not prompt or len(prompt) == len(whole) or whole[: len(prompt)] != prompt:
         return None
-    return Draft(prompt, whole[len(prompt) :], row.target)
+    return Draft(prompt, whole[len(prompt) :], texts.wanted(row))
 
 
 def _drafted(
@@ -123,7 +123,10 @@ def measure(
     metrics: Sequence[str],
     stop: StopRequest,
 ) -> dict[str, float]:
-    """The wanted metrics of one model; rows of plain text have no prompt and are judged by their loss alone."""
+    """The wanted metrics of one model; rows of plain text have no prompt and are judged by their loss alone.
+
+    Of an answer that begins with what the chat template puts before every answer, what follows is scored.
+    """
     model.eval()
     figures: dict[str, float] = {}
     asked = [r for r in rows if r.prompt] if set(metrics) - {"Loss"} else []
@@ -132,7 +135,7 @@ def measure(
     others = [i for i in range(len(asked)) if i not in said]
     said |= dict(zip(others, answers(model, tokenizer, texts, [asked[i] for i in others], stop), strict=True))
     if asked:
-        figures = score([r.target for r in asked], [said[i] for i in range(len(asked))])
+        figures = score([r.target for r in asked], [texts.wanted(r).answer(said[i]) for i, r in enumerate(asked)])
     if rows and "Loss" in metrics:
         more = losses(model, tokenizer, texts, [r for r in rows if id(r) not in read], stop)
         figures["Loss"] = (total + more[0]) / max(count + more[1], 1)

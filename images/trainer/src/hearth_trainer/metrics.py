@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 HIGHER_IS_BETTER = {"ExactMatch": True, "JSONValid": True, "JSONFieldF1": True, "Loss": False}
@@ -61,6 +62,26 @@ def is_settled(target: str, begun: str) -> bool:
     if target.strip().startswith(said):
         return False
     return not said.startswith("{") or parsed_object(target) is None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an answer is compared with."""
+
+    target: str
+    lead: str = ""
+    """What the chat template has the model say before it, as a client sees it: `<think>\\n\\n</think>\\n\\n`, say."""
+
+    def answer(self, said: str) -> str:
+        """What was said behind the lead: all of it where the lead was left out, nothing while it is not over."""
+        lead, text = self.lead.strip(), said.lstrip()
+        if text.startswith(lead):
+            return text.removeprefix(lead)
+        return "" if lead.startswith(text.rstrip()) else said
+
+    def is_settled(self, begun: str) -> bool:
+        """Whether what begins like this scores nothing, however it goes on."""
+        return is_settled(self.target, self.answer(begun))
 
 
 def score(targets: Sequence[str], answers: Sequence[str]) -> dict[str, float]:

@@ -12,7 +12,11 @@ from tokenizers import Tokenizer
 
 from hearth_trainer.chat_template import Render, load_chat_template
 from hearth_trainer.errors import BadConfigError, ModelError
+from hearth_trainer.metrics import Wanted
 from hearth_trainer.rows import Row
+
+MARK = "\ue000"
+"""Stands for an answer where its place is sought: of Unicode's private use area, where no template has anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class RowTokenizer:
     def texts(self, row: Row) -> tuple[str, str]:
         """What the model sees before the target, and all of it, but for what the tokenizer begins a text with.
 
-        Raises BadConfigError where the template refuses the conversation.
+        Raises BadConfigError where the template refuses the conversation, or opens an answer otherwise than it writes
+        one.
         """
         # TRL 1.16 (trainer/sft_trainer.py, add_eos) ends what is no conversation so.
         end = "" if row.target.endswith(self.end) else self.end
@@ -61,13 +66,54 @@ class RowTokenizer:
         if self.render is None:
             prompt = "\n\n".join(m.content for m in row.prompt)
             return prompt, prompt + row.target + end
-        turns = [m.as_json() for m in row.prompt]
+        prompt, whole = self._asked(row), self._answered(row, row.target)
+        if not whole.startswith(prompt):
+            raise _otherwise_answered(row, prompt, whole)
+        return prompt, whole
+
+    def wanted(self, row: Row) -> Wanted:
+        """What an answer to the row is compared with.
+
+        Many templates of models that reason write something between the opened turn and an answer. It is learnt, and
+        said, with the target, and is no part of it.
+        """
+        if self.render is None or not row.prompt:
+            return Wanted(row.target)
+        prompt, whole = self.texts(row)
+        lead, found, _ = self._answered(row, MARK).removeprefix(prompt).partition(MARK)
+        # Where the target brings its own, as rows with reasoning do, nothing is put before it.
+        behind = whole.removeprefix(prompt + lead).lstrip()
+        if not found or behind == whole.lstrip() or not behind.startswith(row.target.strip()):
+            return Wanted(row.target)
+        ids = self.tokenizer.encode(lead, add_special_tokens=False).ids
+        return Wanted(row.target, self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _asked(self, row: Row) -> str:
+        return self._rendered(row, [m.as_json() for m in row.prompt], opened=True)
+
+    def _answered(self, row: Row, answer: str) -> str:
+        turns = [*(m.as_json() for m in row.prompt), {"role": "assistant", "content": answer}]
+        return self._rendered(row, turns, opened=False)
+
+    def _rendered(self, row: Row, turns: list[dict[str, str]], *, opened: bool) -> str:
+        assert self.render is not None
         try:
-            return self.render(turns, True), self.render([*turns, {"role": "assistant", "content": row.target}], False)
+            return self.render(turns, opened)
         except TemplateError as error:
-            raise BadConfigError(
-                "TemplateRefused", f"the model's chat template refuses {row.place}: {error.message}"
-            ) from error
+            told = f"the model's chat template refuses {row.place}: {error.message}"
+            raise BadConfigError("TemplateRefused", told) from error
+
+
+def _otherwise_answered(row: Row, prompt: str, whole: str) -> BadConfigError:
+    """Such a model would learn to answer behind another text than it is asked behind (TRL 1.16 warns of it)."""
+    parted = next((at for at, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(whole))
+    opened, written = (text[max(0, parted - 20) :][:80] for text in (prompt, whole))
+    return BadConfigError(
+        "TemplateRefused",
+        f"the model's chat template opens an answer with {opened!r}, and writes the answer of {row.place} with "
+        f"{written!r} instead: it would learn to answer behind another text than it is asked behind",
+        "use a model whose chat template writes an answer behind what it opens one with, or mend that template",
+    )
 
 
 def load_row_tokenizer(folder: Path) -> RowTokenizer:
