@@ -22,6 +22,7 @@ TEXTS = (
     *("0", "1", "0.5", "0.05", "2e-4", "-1", "7", "0,5", ".5", "8.0", "10.0"),
     *("20Gi", "24G", "500m", "20GB", "1e3", "5m", "1h30m", "7d", "300", "m", "90s", "0s", "12345d"),
     *("hf://org/model@main", "pvc://claim/path", "configMap://rows/key", "oci://image", "https://host/x", "ftp://x"),
+    *("pvc://../x", "configMap:///x", "pvc://claim\n", "configMap://Rows/key"),
     *("@daily", "0 3 * * *", "sha256:" + "a" * 64, "temperature", "all-linear", "{passages} {question}", "base"),
 )
 WRONG_TYPES = st.sampled_from([True, 3, 0.5, "text", ["a"], {"a": "b"}])

@@ -6,6 +6,8 @@ from hearth.api.cel_functions import CelError
 
 SPEC = {
     "uri": "hf://org/model",
+    "broken": "a\n",
+    "price": "$5",
     "count": 2,
     "ratio": "0.05",
     "size": "20Gi",
@@ -27,6 +29,9 @@ SPEC = {
         ("self.uri.startsWith('hf://') && !self.uri.endsWith('x')", True),
         ("self.uri.matches('^(hf|pvc)://.+')", True),
         (r"self.uri.matches(r'^\w+://')", True),
+        ("self.broken.matches('^a$')", False),
+        ("self.broken.matches('^a(/|$)')", False),
+        (r"self.price.matches('^\\$[0-9]$')", True),
         ("self.uri.contains('org')", True),
         ("self.count in [1, 2, 4]", True),
         ("'app' in self.labels", True),

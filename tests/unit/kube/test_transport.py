@@ -159,6 +159,17 @@ async def test_a_list_asks_for_the_next_chunk_until_there_is_none() -> None:
     assert answers.requests[0].headers["Accept-Encoding"] == "identity"
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+async def test_what_no_object_can_be_called_is_not_asked_for(name: str) -> None:
+    answers = Answers((200, {"kind": "ConfigMapList", "items": []}, {}))
+    async with serving(answers) as (transport, _):
+        api = HttpApi(transport)
+        for read in (api.get, api.get_metadata):
+            with pytest.raises(NotFoundError):
+                await read(CONFIG_MAP, "law", name)
+    assert answers.requests == []
+
+
 async def test_an_apply_is_forced_and_names_its_manager() -> None:
     answers = Answers((200, {}, {}))
     async with serving(answers) as (transport, _):

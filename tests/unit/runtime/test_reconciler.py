@@ -1,9 +1,15 @@
 """One pass: when to look again, what is told, and that one resource never stops the others."""
 
+from collections.abc import Callable
+
 import kopf
+import pytest
 from fake_api import FakeApi
 from harness import Machine
+from hearth.api.base import Json
+from hearth.kube.errors import ApiError, ForbiddenError
 from hearth.kube.queue import REST, WorkQueue
+from hearth.kube.resources import Resource
 from hearth.plan.world import KindPlan, ObjectKey
 from hearth.runtime.shell import quiet_settings
 from hearth.runtime.wake import Waker
@@ -48,6 +54,48 @@ async def test_a_bug_in_needs_is_told_like_a_bug_in_a_plan() -> None:
     stalled = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}["Stalled"]
     assert stalled["reason"] == "InternalError"
     assert "KeyError" in stalled["message"]
+
+
+def refusing(machine: Machine, error: ApiError) -> Callable[..., object]:
+    """Reads as the API server answers them that does not show ConfigMaps."""
+    get = machine.api.get
+
+    async def read(resource: Resource, namespace: str, name: str) -> Json:
+        if resource.kind == "ConfigMap":
+            raise error
+        return await get(resource, namespace, name)
+
+    return read
+
+
+async def test_a_reference_that_may_not_be_read_is_told_until_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(FakeApi())
+    machine.api.put(widget("w", configFrom="data"))
+    await machine.relist()
+    with monkeypatch.context() as patched:
+        error = ForbiddenError(403, "Forbidden", 'configmaps "data" is forbidden')
+        patched.setattr(machine.api, "get", refusing(machine, error))
+        for _ in range(3):
+            await machine.workers.work_on(widget_key("w"))
+    conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
+    assert conditions["Stalled"]["status"] == "True"
+    assert conditions["Stalled"]["reason"] == "ReferenceRefused"
+    assert 'configmaps "data" is forbidden' in conditions["Stalled"]["message"]
+    assert len(events(machine.api)) == 1
+    assert len([verb for verb, _ in machine.api.writes if verb == "apply_status"]) == 1
+
+    await machine.workers.work_on(widget_key("w"))
+    conditions = {c["type"]: c for c in machine.live("Widget", "w")["status"]["conditions"]}
+    assert (conditions["Stalled"]["status"], conditions["Ready"]["reason"]) == ("False", "Waiting")
+
+
+async def test_a_server_that_has_no_time_is_nothing_that_a_resource_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(FakeApi())
+    machine.api.put(widget("w", configFrom="data"))
+    await machine.relist()
+    monkeypatch.setattr(machine.api, "get", refusing(machine, ApiError(503, "ServiceUnavailable", "no leader")))
+    await machine.workers.work_on(widget_key("w"))
+    assert machine.api.writes == []
 
 
 async def test_a_failing_resource_does_not_stop_the_others() -> None:

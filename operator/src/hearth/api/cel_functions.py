@@ -117,6 +117,11 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _matches(text: str, pattern: str) -> bool:
+    # RE2's `$` is the end of the text; Python's stands before a line break at the end too.
+    return re.search(re.sub(r"(?<!\\)\$", r"\\Z", pattern), text) is not None
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "size": _convert(len),
     "int": _convert(int),
@@ -131,7 +136,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 METHODS: dict[str, Callable[..., Any]] = {
     "size": _convert(len),
-    "matches": lambda text, pattern: re.search(pattern, text) is not None,
+    "matches": _matches,
     "startsWith": lambda text, prefix: text.startswith(prefix),
     "endsWith": lambda text, suffix: text.endswith(suffix),
     "contains": lambda text, part: part in text,

@@ -34,6 +34,17 @@ ComputeCapability = Annotated[
 ]
 """A CUDA compute capability, as text: 10.0 is greater than 8.9."""
 
+NAMED_VOLUME = (
+    "!self.uri.matches('^(pvc|configMap)://.') || "
+    "self.uri.matches('^(pvc|configMap)://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/|$)')"
+)
+"""CEL: a `uri` whose first part names a claim or a ConfigMap names one. `..` would be a part of a URL's path."""
+UNNAMED_VOLUME = (
+    "uri must name an object behind configMap:// or pvc://, in lower case letters, digits, '-' and '.': "
+    "configMap://name/key, pvc://claim/path"
+)
+"""What is said where it does not."""
+
 Labels = Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=32)]
 """Label keys and values."""
 
@@ -67,6 +78,10 @@ class ModelSource(ApiModel):
         Rule(
             "!has(self.uri) || self.uri.matches('^(hf|pvc|oci)://.+')",
             "uri must start with hf://, pvc:// or oci:// (hf://repo@revision, pvc://claim/path, oci://image@digest)",
+        ),
+        Rule(
+            f"!has(self.uri) || {NAMED_VOLUME}",
+            "uri must name a claim behind pvc://, in lower case letters, digits, '-' and '.': pvc://claim/path",
         ),
         Rule(
             "!has(self.secretRef) || (has(self.uri) && self.uri.startsWith('hf://'))",
@@ -204,6 +219,7 @@ class DataSource(ApiModel):
             "uri must start with configMap://, pvc://, oci://, hf:// or https:// "
             "(configMap://name/key, pvc://claim/path, oci://image@digest, hf://repo@revision, https://host/file)",
         ),
+        Rule(NAMED_VOLUME, UNNAMED_VOLUME),
     )
 
     uri: Uri

@@ -8,7 +8,16 @@ from pydantic import Field, StringConstraints
 
 from hearth.api.base import ApiModel, Decimal, ListMap, Name, Rule, Written
 from hearth.api.crd_kind import Column, CustomKind
-from hearth.api.shapes import DataSource, LocalObjectReference, PodOverrides, ResourceRequirements, Storage, Uri
+from hearth.api.shapes import (
+    NAMED_VOLUME,
+    UNNAMED_VOLUME,
+    DataSource,
+    LocalObjectReference,
+    PodOverrides,
+    ResourceRequirements,
+    Storage,
+    Uri,
+)
 from hearth.api.vectorindex_status import Metric, VectorIndexStatus
 
 Topology = Literal["Standalone", "Lite", "External"]
@@ -73,6 +82,7 @@ class Source(DataSource):
             "(configMap://name[/key], pvc://claim/path, oci://image@digest, https://host/file)",
             field_path=".uri",
         ),
+        Rule(NAMED_VOLUME, UNNAMED_VOLUME, field_path=".uri"),
         Rule(
             "!has(self.secretRef) || self.uri.startsWith('https://')",
             "secretRef is the token of an https:// source; other schemes do not read it",

@@ -12,7 +12,7 @@ from hearth.kube.api import CREATE_ONLY, Api
 from hearth.kube.cache import KIND_LABEL, MANAGED_BY, MANAGER, NAME_LABEL, WatchCache
 from hearth.kube.comparison import difference, digest, same_status
 from hearth.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotFoundError
-from hearth.kube.problems import Problem, child_refused, name_taken, status_refused, with_bug, with_problems
+from hearth.kube.problems import Problem, child_refused, name_taken, status_refused, with_problems, without_plan
 from hearth.kube.resources import ResourceTable
 from hearth.kube.store import version_of
 from hearth.plan.world import Action, Delete, ObjectKey, Plan, controller_of, key_of
@@ -86,7 +86,7 @@ class Executor:
             outcome.writes += await self.write_status(owner, status)
         except InvalidError as error:
             refused = status_refused(error.message)
-            outcome.writes += await self.write_status(owner, with_bug(owner, refused, self._clock()))
+            outcome.writes += await self.write_status(owner, without_plan(owner, refused, self._clock()))
             outcome.problems += (refused,)
             return False
         return True

@@ -30,12 +30,12 @@ class HttpApi:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json:
         """See `Api.get`."""
-        return await self._json(Request("GET", resource.path(namespace, name), "get", resource.plural))
+        return await self._json(Request("GET", _object(resource, namespace, name), "get", resource.plural))
 
     async def get_metadata(self, resource: Resource, namespace: str, name: str) -> Json:
         """See `Api.get_metadata`."""
         accept = _METADATA.format(kind="PartialObjectMetadata")
-        request = Request("GET", resource.path(namespace, name), "get", resource.plural, accept=accept)
+        request = Request("GET", _object(resource, namespace, name), "get", resource.plural, accept=accept)
         return _typed(await self._json(request), resource)
 
     async def list(self, what: Selection) -> AsyncIterator[Page]:
@@ -133,6 +133,13 @@ class HttpApi:
 
     async def _json(self, request: Request) -> Json:
         return decode(await self._transport.send(request))
+
+
+def _object(resource: Resource, namespace: str, name: str) -> str:
+    # No object is called so, and in a URL it would name the collection, or what is above it.
+    if name in {"", ".", ".."}:
+        raise NotFoundError(404, "NotFound", f'{resource.plural} "{name}" not found')
+    return resource.path(namespace, name)
 
 
 def _collection(what: Selection, verb: str, query: dict[str, str], partial: str) -> Request:

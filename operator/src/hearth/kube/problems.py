@@ -75,13 +75,22 @@ def status_refused(message: str) -> Problem:
     )
 
 
-def with_bug(owner: Json, bug: Problem, now: datetime) -> Json:
+def reference_refused(message: str) -> Problem:
+    """The API server does not let the operator read an object that the resource names."""
+    return Problem(
+        "ReferenceRefused",
+        f"The API server refused to show an object that this resource names: {cut(message, QUOTED)}. What runs was "
+        "left as it is; the operator tries again, at most every five minutes.",
+    )
+
+
+def without_plan(owner: Json, problem: Problem, now: datetime) -> Json:
     """The status that stands, with Stalled=True: what was planned is not known, or cannot be written down."""
     wanted = (
-        Condition("Reconciling", "False", bug.reason),
-        Condition("Stalled", "True", bug.reason, bug.message),
+        Condition("Reconciling", "False", problem.reason),
+        Condition("Stalled", "True", problem.reason, problem.message),
     )
-    return _with_conditions(_standing(owner), owner, (*_unknown_readiness(owner, bug.reason), *wanted), now)
+    return _with_conditions(_standing(owner), owner, (*_unknown_readiness(owner, problem.reason), *wanted), now)
 
 
 def event_of(problem: Problem) -> Event:

@@ -9,10 +9,11 @@ from datetime import datetime
 
 from hearth.api.base import Json
 from hearth.kube.cache import WatchCache
+from hearth.kube.errors import ApiError
 from hearth.kube.events import Recorder
-from hearth.kube.executor import Executor
+from hearth.kube.executor import ABOUT_THE_SERVER, Executor
 from hearth.kube.lookups import Lookups
-from hearth.kube.problems import event_of, internal_error, paused, with_bug
+from hearth.kube.problems import Problem, event_of, internal_error, paused, reference_refused, without_plan
 from hearth.plan.world import ObjectKey, Plan, World
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class PlanError(Exception):
 
 
 class RefusedError(Exception):
-    """Some action of a plan cannot be performed for now; the resource's status says why."""
+    """What a plan needs cannot be read, or some action of it not be performed, for now; the status says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,14 @@ class Reconciler:
             needs = self._cache.needs_of(key, owner)
         except Exception as error:  # any bug in a kind's code is told, and stops no other
             raise await self._report(owner, error) from error
-        return await self._lookups.related(needs)
+        try:
+            return await self._lookups.related(needs)
+        except ApiError as error:
+            if error.code in ABOUT_THE_SERVER:
+                raise
+            refused = reference_refused(error.message)
+            await self._tell(owner, refused)
+            raise RefusedError(refused.message) from error
 
     async def _plan(self, key: ObjectKey, world: World) -> Plan:
         try:
@@ -93,10 +101,13 @@ class Reconciler:
             raise await self._report(world.owner, error) from error
 
     async def _report(self, owner: Json, error: Exception) -> PlanError:
-        bug = internal_error(error)
-        if await self._executor.write_status(owner, with_bug(owner, bug, self._clock())):
-            await self._recorder.tell(owner, (event_of(bug),))
+        await self._tell(owner, internal_error(error))
         return PlanError(f"{type(error).__name__}: {error}")
+
+    async def _tell(self, owner: Json, problem: Problem) -> None:
+        """Tells why nothing could be planned, in the status that stands."""
+        if await self._executor.write_status(owner, without_plan(owner, problem, self._clock())):
+            await self._recorder.tell(owner, (event_of(problem),))
 
     def _look_again(self, plan: Plan, related: dict[ObjectKey, Json | None]) -> float | None:
         planned = plan.look_again.total_seconds() if plan.look_again is not None else None
