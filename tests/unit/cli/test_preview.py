@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hearth.api.base import Json
 from hearth.cli.app import app
-from hearth.cli.plan import FileError, read_objects
+from hearth.cli.plan import FileError, preview_tree, read_objects
 from hearth.cli.preview import Change, as_json, changes, proposed
 from hearth.kube.executor import stamped
 from hearth.plan.world import Apply, Delete, Event, ObjectKey, Plan
+from rich.console import Console
 from typer.testing import CliRunner
 
 SETTINGS = "images: {trainer: t:1, indexer: i:1, gateway: g:1, vllm: v:1, vllm_cpu: c:1, milvus: m:1, milvus_lite: l:1}"
@@ -89,6 +90,40 @@ def test_a_field_that_is_no_longer_wanted_is_a_change_too() -> None:
     assert changes(OWNER, plan, lambda _key: live) == [
         Change("change", "ConfigMap", "court-engine", "a field that is no longer wanted")
     ]
+
+
+def mounting(path: str, digest: str) -> Json:
+    container = {"name": "engine", "volumeMounts": [{"name": "tmp", "mountPath": path}]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "court-engine", "annotations": {"hearth.dev/template-hash": digest}},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("/tmp", ".spec.template.spec.containers[engine].volumeMounts[/tmp]"),
+        ("/old", ".metadata.annotations.hearth.dev/template-hash"),
+    ],
+    ids=["a field and its digest", "only the digest"],
+)
+def test_the_field_that_differs_is_named_before_the_digest_of_it(path: str, where: str) -> None:
+    plan = Plan(status={}, actions=(Apply(mounting(path, "new")),))
+    (change,) = changes(OWNER, plan, lambda _key: stamped(OWNER, mounting("/old", "old")))
+    assert change.where == where
+
+
+def test_people_read_all_of_the_field_however_narrow_the_terminal() -> None:
+    where = ".spec.template.spec.containers[engine].volumeMounts[/tmp]"
+    console = Console(width=60, no_color=True)
+    with console.capture() as capture:
+        console.print(preview_tree(OWNER, Plan(status={}), [Change("change", "Deployment", "court-engine", where)]))
+    _, header, *rows = capture.get().splitlines()
+    column = header.index("first difference")
+    assert "".join(row[column:].strip() for row in rows) == where
 
 
 def test_a_plan_is_told_without_a_cluster(tmp_path: Path) -> None:

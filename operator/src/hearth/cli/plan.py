@@ -14,6 +14,7 @@ import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from hearth.api.base import GROUP, Json
@@ -172,8 +173,10 @@ def _print(worlds: list[tuple[World, WatchCache]], output: Output) -> None:
 def preview_tree(owner: Json, made: Plan, listed: list[Change]) -> Tree:
     """The status that would be, and below it the children with what would become of each."""
     root = tree({**owner, "status": made.status})
-    table = Table("", "kind", "name", "first difference", box=None, pad_edge=False)
+    table = Table("", "kind", "name", box=None, pad_edge=False)
+    table.add_column("first difference", overflow="fold")
     for change in listed:
-        table.add_row(MARKS[change.verb], change.kind, change.name, change.where)
+        # Text, because a path such as [/tmp] would be read as markup.
+        table.add_row(MARKS[change.verb], *map(Text, (change.kind, change.name, change.where)))
     root.add(table if listed else "nothing would be written")
     return root

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from hearth.api.base import Json
+from hearth.api.base import GROUP, Json
 from hearth.kube.comparison import difference
 from hearth.kube.executor import stamped
 from hearth.plan.world import Action, Delete, ObjectKey, Plan, key_of
@@ -39,7 +39,15 @@ def _change(owner: Json, action: Action, live: Callable[[ObjectKey], Json | None
         return Change("create", key.kind, key.name)
     if difference(desired, found) is None:
         return Change("keep", key.kind, key.name)
-    return Change("change", key.kind, key.name, difference(action.obj, found) or "a field that is no longer wanted")
+    where = difference(_without_digests(action.obj), found) or difference(action.obj, found)
+    return Change("change", key.kind, key.name, where or "a field that is no longer wanted")
+
+
+def _without_digests(obj: Json) -> Json:
+    """The object without the annotations that say in a digest what its other fields say."""
+    annotations = obj["metadata"].get("annotations", {})
+    told = {name: value for name, value in annotations.items() if not name.startswith(f"{GROUP}/")}
+    return {**obj, "metadata": {**obj["metadata"], "annotations": told}}
 
 
 def proposed(wanted: Json, live: Json | None, namespace: str) -> Json:
