@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hearth.api.base import Json
 from hearth.cli.app import app
-from hearth.cli.plan import FileError, preview_tree, read_objects
+from hearth.cli.plan import preview_tree
 from hearth.cli.preview import Change, as_json, changes, proposed
 from hearth.kube.executor import stamped
 from hearth.plan.world import Apply, Delete, Event, ObjectKey, Plan
@@ -71,17 +71,6 @@ def test_machines_get_changes_status_and_events() -> None:
     found = as_json(OWNER, plan, [Change("keep", "Service", "court")])
     assert found["changes"] == [{"verb": "keep", "kind": "Service", "name": "court"}]
     assert found["events"] == [{"type": "Warning", "reason": "DoesNotFit", "note": "needs 18 GiB"}]
-
-
-def test_objects_are_read_from_documents_and_lists() -> None:
-    text = "kind: A\nmetadata: {name: a}\n---\nkind: List\nitems:\n- kind: B\n  metadata: {name: b}\n"
-    assert [o["kind"] for o in read_objects(text, "world.yaml")] == ["A", "B"]
-
-
-@pytest.mark.parametrize("text", ["a: [", "just words", "kind: A"], ids=["broken", "scalar", "nameless"])
-def test_a_file_that_holds_no_objects_is_named(text: str) -> None:
-    with pytest.raises(FileError, match=r"world\.yaml"):
-        read_objects(text, "world.yaml")
 
 
 def test_a_field_that_is_no_longer_wanted_is_a_change_too() -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from hearth.api.base import GROUP, Json
+from hearth.api.base import Json
 from hearth.cli.installed_settings import choose_settings, installed_settings
+from hearth.cli.manifests import FileError, read_objects, read_resources, read_text
 from hearth.cli.output import Output, failed
 from hearth.cli.preview import Change, as_json, changes, proposed
 from hearth.cli.status_tree import tree
@@ -34,10 +33,6 @@ from hearth.runtime.settings_file import SettingsError, read_settings
 from hearth.runtime.snapshot import empty_cache, fill, observe, observe_offline, take_authority
 
 MARKS = {"create": "[green]+[/green]", "change": "[yellow]~[/yellow]", "keep": "=", "delete": "[red]-[/red]"}
-
-
-class FileError(Exception):
-    """A file that was named cannot be used; the message says why."""
 
 
 def plan(
@@ -63,10 +58,10 @@ def plan(
     its memory plan is part of the answer once the facts are in the status (or in --world).
     """
     try:
-        wanted = read_resources(_text(file), str(file))
+        wanted = read_resources(read_text(file), str(file))
         known = read_settings(settings) if settings is not None else None
         if world is not None:
-            objects = read_objects(_text(world), str(world))
+            objects = read_objects(read_text(world), str(world))
             known = known or choose_settings(objects, operator_namespace)
             worlds = _offline(wanted, known, objects, namespace or "default")
         else:
@@ -75,46 +70,6 @@ def plan(
     except (FileError, SettingsError, CredentialsError, ApiError, ConnectionFailedError) as error:
         raise failed(str(error)) from error
     _print(worlds, output)
-
-
-def read_objects(text: str, name: str) -> list[Json]:
-    """The objects of a YAML text: documents, or Lists of them.
-
-    Raises FileError where the text is not YAML or holds something else.
-    """
-    try:
-        documents = [d for d in yaml.safe_load_all(text) if d is not None]
-    except yaml.YAMLError as error:
-        raise FileError(f"{name} is not YAML: {error}") from error
-    objects: list[Json] = []
-    for document in documents:
-        items = document.get("items") if isinstance(document, dict) and "items" in document else [document]
-        for item in items or []:
-            if not isinstance(item, dict) or "kind" not in item or "name" not in item.get("metadata", {}):
-                raise FileError(f"{name}: expected Kubernetes objects with kind and metadata.name, found {item!r:.80}")
-            objects.append(item)
-    return objects
-
-
-def read_resources(text: str, name: str) -> list[Json]:
-    """The Hearth resources of a YAML text; other objects in it are left out.
-
-    Raises FileError where there is none.
-    """
-    served = {kind.kind for kind in KINDS}
-    found = [o for o in read_objects(text, name) if o["kind"] in served and o.get("apiVersion", "").startswith(GROUP)]
-    if not found:
-        raise FileError(f"{name} holds no {', '.join(sorted(served))} of {GROUP}")
-    return found
-
-
-def _text(path: Path) -> str:
-    if str(path) == "-":
-        return sys.stdin.read()
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}") from error
 
 
 def _offline(
