@@ -6,6 +6,9 @@ from enum import StrEnum
 
 import typer
 
+NO_DEFINITIONS = "the cluster does not have the kinds of Hearth: install the chart hearth-crds"
+"""What a 404 means where the kinds themselves are asked for."""
+
 
 class Output(StrEnum):
     """Formats of `-o`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,14 +17,16 @@ from rich.text import Text
 from rich.tree import Tree
 
 from hearth.api.base import Json
+from hearth.api.kinds import KINDS as CUSTOM_KINDS
+from hearth.cli.admission import refusals
 from hearth.cli.installed_settings import choose_settings, installed_settings
 from hearth.cli.manifests import FileError, read_objects, read_resources, read_text
-from hearth.cli.output import Output, failed
-from hearth.cli.preview import Change, as_json, changes, proposed
+from hearth.cli.output import NO_DEFINITIONS, Output, failed
+from hearth.cli.preview import Change, as_json, changes, proposed, refused_as_json
 from hearth.cli.status_tree import tree
 from hearth.kube.cache import WatchCache
 from hearth.kube.credentials import Credentials, CredentialsError, load
-from hearth.kube.errors import ApiError, ConnectionFailedError
+from hearth.kube.errors import ApiError, ConnectionFailedError, NotFoundError
 from hearth.kube.http_api import HttpApi
 from hearth.kube.transport import Transport
 from hearth.plan.settings import Settings
@@ -33,6 +36,18 @@ from hearth.runtime.settings_file import SettingsError, read_settings
 from hearth.runtime.snapshot import empty_cache, fill, observe, observe_offline, take_authority
 
 MARKS = {"create": "[green]+[/green]", "change": "[yellow]~[/yellow]", "keep": "=", "delete": "[red]-[/red]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A resource that the API server would not take, and why."""
+
+    resource: Json
+    reasons: tuple[str, ...]
+
+
+Seen = tuple[World, WatchCache]
+"""What a resource that would be taken is planned from."""
 
 
 def plan(
@@ -55,7 +70,8 @@ def plan(
     """Say what the operator would do with the resources of a file, and write nothing.
 
     The answer is the next step from the present state: for a model that nobody has read yet, that is to inspect it;
-    its memory plan is part of the answer once the facts are in the status (or in --world).
+    its memory plan is part of the answer once the facts are in the status (or in --world). A resource that the API
+    server would refuse is told with the reason, and ends the command with exit code 1.
     """
     try:
         wanted = read_resources(read_text(file), str(file))
@@ -63,18 +79,20 @@ def plan(
         if world is not None:
             objects = read_objects(read_text(world), str(world))
             known = known or choose_settings(objects, operator_namespace)
-            worlds = _offline(wanted, known, objects, namespace or "default")
+            found = _offline(wanted, known, objects, namespace or "default")
         else:
             credentials = load(kubeconfig, context)
-            worlds = asyncio.run(_online(wanted, known, operator_namespace, credentials, namespace))
+            found = asyncio.run(_online(wanted, known, operator_namespace, credentials, namespace))
+    except NotFoundError as error:
+        raise failed(NO_DEFINITIONS) from error
     except (FileError, SettingsError, CredentialsError, ApiError, ConnectionFailedError) as error:
         raise failed(str(error)) from error
-    _print(worlds, output)
+    _print(found, output)
+    if any(isinstance(one, Refused) for one in found):
+        raise typer.Exit(1)
 
 
-def _offline(
-    wanted: Iterable[Json], settings: Settings, objects: list[Json], namespace: str
-) -> list[tuple[World, WatchCache]]:
+def _offline(wanted: Iterable[Json], settings: Settings, objects: list[Json], namespace: str) -> list[Seen | Refused]:
     cache = empty_cache(KINDS, settings)
     for number, obj in enumerate(objects):
         meta = {"uid": f"world-{number}", "namespace": namespace, **obj["metadata"]}
@@ -82,7 +100,7 @@ def _offline(
     take_authority(cache)
     # All of them first: one resource of the file may name another.
     keys = [_propose(cache, resource, namespace) for resource in wanted]
-    return [(observe_offline(cache, key), cache) for key in keys]
+    return [key if isinstance(key, Refused) else (observe_offline(cache, key), cache) for key in keys]
 
 
 async def _online(
@@ -91,7 +109,7 @@ async def _online(
     operator_namespace: str | None,
     credentials: Credentials,
     namespace: str | None,
-) -> list[tuple[World, WatchCache]]:
+) -> list[Seen | Refused]:
     default = namespace or credentials.namespace
     async with Transport(credentials, user_agent="hearth-cli") as transport:
         api = HttpApi(transport)
@@ -100,27 +118,37 @@ async def _online(
             await fill(api, cache, where)
         take_authority(cache)
         keys = [_propose(cache, resource, default) for resource in wanted]
-        return [(await observe(api, cache, key), cache) for key in keys]
+        return [key if isinstance(key, Refused) else (await observe(api, cache, key), cache) for key in keys]
 
 
-def _propose(cache: WatchCache, resource: Json, namespace: str) -> ObjectKey:
+def _propose(cache: WatchCache, resource: Json, namespace: str) -> ObjectKey | Refused:
+    """Puts the resource into the cache as it would be; one that would be refused leaves what is there."""
     named = {**resource, "metadata": {"namespace": namespace, **resource["metadata"]}}
     key = key_of(named)
-    cache.put(proposed(named, cache.store.get(key), namespace))
+    live = cache.store.get(key)
+    kind = next(kind for kind in CUSTOM_KINDS if kind.kind == key.kind)
+    if reasons := refusals(kind, named, live):
+        return Refused(named, tuple(reasons))
+    cache.put(proposed(named, live, namespace))
     return key
 
 
-def _print(worlds: list[tuple[World, WatchCache]], output: Output) -> None:
+def _print(found: Sequence[Seen | Refused], output: Output) -> None:
     plans = {kind.kind: kind.plan for kind in KINDS}
     previews = []
     console = Console()
-    for world, cache in worlds:
-        made = plans[world.owner["kind"]](world, datetime.now(UTC))
-        listed = changes(world.owner, made, cache.store.get)
-        if output is Output.JSON:
-            previews.append(as_json(world.owner, made, listed))
+    for one in found:
+        if isinstance(one, Refused):
+            previews.append(refused_as_json(one.resource, one.reasons))
+            shown = refused_tree(one)
         else:
-            console.print(preview_tree(world.owner, made, listed))
+            world, cache = one
+            made = plans[world.owner["kind"]](world, datetime.now(UTC))
+            listed = changes(world.owner, made, cache.store.get)
+            previews.append(as_json(world.owner, made, listed))
+            shown = preview_tree(world.owner, made, listed)
+        if output is Output.TREE:
+            console.print(shown)
     if output is Output.JSON:
         typer.echo(json.dumps(previews, indent=2))
 
@@ -134,4 +162,14 @@ def preview_tree(owner: Json, made: Plan, listed: list[Change]) -> Tree:
         # Text, because a path such as [/tmp] would be read as markup.
         table.add_row(MARKS[change.verb], *map(Text, (change.kind, change.name, change.where)))
     root.add(table if listed else "nothing would be written")
+    return root
+
+
+def refused_tree(refused: Refused) -> Tree:
+    """The resource, and why it would not be taken."""
+    meta = refused.resource["metadata"]
+    title = Text.assemble((refused.resource["kind"], "bold"), f" {meta['namespace']}/{meta['name']}  ")
+    root = Tree(title.append("would be refused", style="red"))
+    for reason in refused.reasons:
+        root.add(Text.assemble(("✗", "red"), f" {reason}"))
     return root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -73,3 +73,10 @@ def as_json(resource: Json, plan: Plan, listed: list[Change]) -> Json:
         "status": plan.status,
         "events": [{"type": e.type, "reason": e.reason, "note": e.note} for e in plan.events],
     }
+
+
+def refused_as_json(resource: Json, reasons: Sequence[str]) -> Json:
+    """The same of a resource that the API server would not take."""
+    meta = resource["metadata"]
+    named = {"kind": resource["kind"], "namespace": meta["namespace"], "name": meta["name"]}
+    return {**named, "refused": list(reasons), "changes": [], "status": {}, "events": []}
