@@ -8,7 +8,7 @@ import yaml
 from hearth.api.base import Json
 from hearth.cli import status
 from hearth.cli.app import app
-from hearth.kube.errors import ConnectionFailedError
+from hearth.kube.errors import ConnectionFailedError, NotFoundError
 from typer.testing import CliRunner, Result
 
 
@@ -61,6 +61,13 @@ def test_nothing_found_says_where_and_how_to_look_further(tmp_path: Path, monkey
     done = run(tmp_path, "court")
     assert done.exit_code == 1
     assert done.stderr == "hearth: none named court in team; -A looks in all namespaces\n"
+
+
+def test_a_cluster_without_the_kinds_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks(monkeypatch, NotFoundError(404, "", "404 page not found"))
+    done = run(tmp_path)
+    assert done.exit_code == 1
+    assert done.stderr == "hearth: the cluster does not have the kinds of Hearth: install the chart hearth-crds\n"
 
 
 @pytest.mark.parametrize("output", ["tree", "json"])

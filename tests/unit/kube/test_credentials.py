@@ -112,7 +112,7 @@ async def test_a_plugin_runs_beside_the_event_loop_and_its_failure_is_worth_anot
 
 def test_a_missing_cluster_is_named_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match=r"clusters has no entry named 'elsewhere' \(found: c\)"):
-        from_kubeconfig(kubeconfig(tmp_path, {}), "broken")
+        from_kubeconfig(kubeconfig(tmp_path, {}), context="broken")
 
 
 def test_a_pod_uses_its_service_account(tmp_path: Path) -> None:
@@ -130,3 +130,90 @@ def test_without_anything_the_message_says_what_to_do(tmp_path: Path, monkeypatc
     monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", tmp_path / "nothing")
     with pytest.raises(CredentialsError, match="pass --kubeconfig FILE or set KUBECONFIG"):
         load()
+
+
+def part(folder: Path, name: str, **content: object) -> Path:
+    """One of several kubeconfigs, in a folder of its own."""
+    (folder / name).mkdir()
+    path = folder / name / "config"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_files_of_kubeconfig_are_one_and_the_first_to_name_something_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+    first = part(tmp_path, "first", **{"current-context": "x", "contexts": [context]})
+    second = part(
+        tmp_path,
+        "second",
+        **{"current-context": "other", "users": [{"name": "u", "user": {"client-certificate": "client.crt"}}]},
+        clusters=[{"name": "c", "cluster": {"server": "https://second"}}],
+    )
+    third = part(tmp_path, "third", clusters=[{"name": "c", "cluster": {"server": "https://third"}}])
+    (second.parent / "client.crt").write_bytes(b"beside the file that names it")
+    monkeypatch.setenv("KUBECONFIG", f":{tmp_path / 'absent'}:{first}:{second}:{third}:")
+    found = load()
+    assert (found.server, found.certificate) == ("https://second", b"beside the file that names it")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a: [", "config is not YAML"),
+        (b"\xff\xfe", "config is not YAML"),
+        ("- a", r"config: expected a kubeconfig, found \['a'\]"),
+        ("clusters: 5", "names no current-context; pass --context NAME"),
+        ("{current-context: x, contexts: 5}", r"contexts has no entry named 'x' \(found: none\)"),
+        ("{current-context: x, contexts: [a, {name: x, context: {cluster: c}}]}", "clusters has no entry named 'c'"),
+    ],
+    ids=["broken", "not UTF-8", "a list", "no current context", "no list of contexts", "a context that is a word"],
+)
+def test_a_file_that_is_no_kubeconfig_is_told_with_its_name(tmp_path: Path, content: str | bytes, told: str) -> None:
+    (tmp_path / "config").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(CredentialsError, match=told):
+        load(tmp_path / "config")
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "told"),
+    [
+        ({"client-certificate": "nope.pem"}, {}, "client-certificate .*nope.pem: No such file"),
+        ({"client-key-data": "x"}, {}, "client-key-data is not base64"),
+        ({}, {"server": ""}, "config: server is missing"),
+    ],
+)
+def test_what_a_kubeconfig_lacks_is_told_with_its_name(tmp_path: Path, user: dict, cluster: dict, told: str) -> None:
+    with pytest.raises(CredentialsError, match=told):
+        load(kubeconfig(tmp_path, user, **cluster))
+
+
+def test_a_folder_is_no_kubeconfig(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match="Is a directory"):
+        load(tmp_path)
+
+
+def test_a_certificate_that_is_none_is_told() -> None:
+    with pytest.raises(CredentialsError, match="a certificate or key for https://api cannot be used"):
+        credentials.Credentials("https://api", certificate=b"x", key=b"y").ssl_context()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"status": {"clientCertificateData": "x"}}, "gave a client certificate: only tokens are understood"),
+        ({"status": {}}, "gave no token: its answer has no 'token'"),
+        ({}, "gave no token: its answer has no 'status'"),
+    ],
+)
+def test_an_answer_of_a_plugin_without_a_token_is_told(tmp_path: Path, answer: dict, told: str) -> None:
+    script = ["-c", f"print({json.dumps(answer)!r})"]
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": sys.executable, "args": script}
+    with pytest.raises(CredentialsError, match=told):
+        from_kubeconfig(kubeconfig(tmp_path, {"exec": plugin})).token()
+
+
+def test_a_plugin_without_a_command_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match="exec is no credential plugin: 'command' is missing"):
+        from_kubeconfig(kubeconfig(tmp_path, {"exec": {"apiVersion": "v1"}})).token()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import ipaddress
 import os
@@ -9,6 +10,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +34,22 @@ GARBAGE = 10_000
 """New containers after which the collector looks for cycles: a decoded object alone has a few hundred, and no cycle."""
 
 
+class LogLevel(StrEnum):
+    """Values of `--log-level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """Values of `--log-format`."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
 def run(
     settings: Annotated[Path, typer.Option(envvar="HEARTH_SETTINGS", help="YAML file with images and addresses.")],
     kubeconfig: Annotated[Path | None, typer.Option(help="Default: KUBECONFIG, then the pod's account.")] = None,
@@ -51,11 +69,13 @@ def run(
         str | None,
         typer.Option(envvar="HEARTH_POD_IP", help="Address at which pods reach this process; default: found out."),
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    log_format: Annotated[str, typer.Option(help="json or text.")] = "json",
+    log_level: Annotated[
+        LogLevel, typer.Option(case_sensitive=False, help="Least that a line must tell to be written.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option(help="For programs, or for people.")] = LogFormat.JSON,
 ) -> None:
     """Run the operator until it is told to stop."""
-    set_up(log_level, as_json=log_format == "json")
+    set_up(log_level, as_json=log_format is LogFormat.JSON)
     options = Options(
         identity=f"{os.environ.get('HEARTH_POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}",
         namespaces=split_names(namespace or ()),
@@ -74,8 +94,13 @@ def run(
         raise _ended(str(error)) from error
     except (ApiError, ConnectionFailedError) as error:
         raise _ended(f"the Kubernetes API: {error}") from error
+    except socket.gaierror as error:
+        raise _ended(
+            f"the host of the Kubernetes API, or of --probe-host, cannot be looked up: {error.strerror}"
+        ) from error
     except OSError as error:
-        raise _ended(f"{error}; is another operator running on this machine?") from error
+        asked = "; is another operator running on this machine?" if error.errno == errno.EADDRINUSE else ""
+        raise _ended(f"{error}{asked}") from error
 
 
 def default_probe_host(pod_ip: str | None) -> str:

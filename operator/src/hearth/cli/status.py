@@ -13,11 +13,11 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from hearth.api.base import Json
-from hearth.cli.output import Output, failed
+from hearth.cli.output import NO_DEFINITIONS, Output, failed
 from hearth.cli.status_tree import tree
 from hearth.kube.api import Selection
 from hearth.kube.credentials import Credentials, CredentialsError, load
-from hearth.kube.errors import ApiError, ConnectionFailedError
+from hearth.kube.errors import ApiError, ConnectionFailedError, NotFoundError
 from hearth.kube.http_api import HttpApi
 from hearth.kube.resources import hearth_resource
 from hearth.kube.transport import Transport
@@ -46,6 +46,8 @@ def status(
             asyncio.run(_watch(credentials, where, name or []))
             return
         chosen = asyncio.run(_once(credentials, where, name or []))
+    except NotFoundError as error:
+        raise failed(NO_DEFINITIONS) from error
     except (CredentialsError, ApiError, ConnectionFailedError) as error:
         raise failed(str(error)) from error
     except KeyboardInterrupt:

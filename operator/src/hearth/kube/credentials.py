@@ -7,7 +7,6 @@ credential plugin is asked again when its token ends: it may ask a cloud, and ta
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import math
 import os
@@ -22,10 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from hearth.api.base import Json
 from hearth.kube.errors import ConnectionFailedError
+from hearth.kube.kubeconfig import Entry, Kubeconfig, KubeconfigError, paths_of, read
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_AGE = 60.0
@@ -90,7 +88,16 @@ class Credentials:
         self._token = None
 
     def ssl_context(self) -> ssl.SSLContext:
-        """A TLS context that trusts the cluster's authority and presents the client certificate, if any."""
+        """A TLS context that trusts the cluster's authority and presents the client certificate, if any.
+
+        Raises CredentialsError where one of them is none.
+        """
+        try:
+            return self._ssl_context()
+        except (ssl.SSLError, ValueError) as error:
+            raise CredentialsError(f"a certificate or key for {self.server} cannot be used: {error}") from error
+
+    def _ssl_context(self) -> ssl.SSLContext:
         cadata = self.ca_data.decode() if self.ca_data else None
         context = ssl.create_default_context(cafile=self.ca_file, cadata=cadata)
         if not self.verify:
@@ -111,18 +118,18 @@ class Credentials:
 
 def load(kubeconfig: Path | None = None, context: str | None = None) -> Credentials:
     """Credentials from `kubeconfig`, else KUBECONFIG, else the pod's service account, else ~/.kube/config."""
-    if kubeconfig is None and os.environ.get("KUBECONFIG"):
-        kubeconfig = Path(os.environ["KUBECONFIG"].split(os.pathsep)[0])
-    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ and (SERVICE_ACCOUNT / "token").exists():
+    named = (kubeconfig,) if kubeconfig is not None else paths_of(os.environ.get("KUBECONFIG", ""))
+    if not named and "KUBERNETES_SERVICE_HOST" in os.environ and (SERVICE_ACCOUNT / "token").exists():
         return from_service_account(os.environ)
-    if kubeconfig is None:
-        kubeconfig = Path.home() / ".kube" / "config"
-    if not kubeconfig.exists():
+    paths = named or (Path.home() / ".kube" / "config",)
+    # As for kubectl, not every file of KUBECONFIG has to be there.
+    found = [path for path in paths if path.exists()]
+    if not found:
         raise CredentialsError(
-            f"found no kubeconfig at {kubeconfig} and no service account of a pod; "
+            f"found no kubeconfig at {os.pathsep.join(map(str, paths))} and no service account of a pod; "
             "pass --kubeconfig FILE or set KUBECONFIG"
         )
-    return from_kubeconfig(kubeconfig, context)
+    return from_kubeconfig(*found, context=context)
 
 
 def from_service_account(env: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Credentials:
@@ -138,48 +145,38 @@ def from_service_account(env: Mapping[str, str], folder: Path = SERVICE_ACCOUNT)
     )
 
 
-def from_kubeconfig(path: Path, context: str | None = None) -> Credentials:
-    """The named context of a kubeconfig, else its current one."""
-    config: Json = yaml.safe_load(path.read_text()) or {}
-    name = context or config.get("current-context")
-    chosen = _named(config, "contexts", name, "context", path)
-    cluster = _named(config, "clusters", chosen.get("cluster"), "cluster", path)
-    user = _named(config, "users", chosen["user"], "user", path) if chosen.get("user") else {}
-    base = path.parent
-    ca = _bytes(cluster, "certificate-authority", base)
+def from_kubeconfig(*paths: Path, context: str | None = None) -> Credentials:
+    """The named context of the kubeconfigs taken together, else their current one."""
+    try:
+        return _chosen(read(paths), context)
+    except KubeconfigError as error:
+        raise CredentialsError(str(error)) from error
+
+
+def _chosen(config: Kubeconfig, context: str | None) -> Credentials:
+    name = context or config.current_context
+    if name is None:
+        raise CredentialsError(f"{config} names no current-context; pass --context NAME")
+    chosen = config.entry("contexts", name, "context").content
+    cluster = config.entry("clusters", chosen.get("cluster"), "cluster")
+    user = config.entry("users", chosen["user"], "user") if chosen.get("user") else Entry({}, cluster.file)
+    server_name = cluster.content.get("tls-server-name")
     return Credentials(
-        server=cluster["server"].rstrip("/"),
-        namespace=chosen.get("namespace") or "default",
-        ca_data=ca,
-        verify=not cluster.get("insecure-skip-tls-verify", False),
-        server_name=cluster.get("tls-server-name"),
-        certificate=_bytes(user, "client-certificate", base),
-        key=_bytes(user, "client-key", base),
-        token_source=_token_source(user, base),
-        slow="exec" in user and not {"tokenFile", "token"} & user.keys(),
+        server=cluster.text("server").rstrip("/"),
+        namespace=str(chosen.get("namespace") or "default"),
+        ca_data=cluster.data("certificate-authority"),
+        verify=not cluster.content.get("insecure-skip-tls-verify", False),
+        server_name=str(server_name) if server_name else None,
+        certificate=user.data("client-certificate"),
+        key=user.data("client-key"),
+        token_source=_token_source(user.content, user.file.parent),
+        slow="exec" in user.content and not {"tokenFile", "token"} & user.content.keys(),
     )
-
-
-def _named(config: Json, section: str, name: str | None, field_name: str, path: Path) -> Json:
-    for entry in config.get(section) or []:
-        if entry.get("name") == name:
-            found: Json = entry.get(field_name) or {}
-            return found
-    known = ", ".join(str(e.get("name")) for e in config.get(section) or []) or "none"
-    raise CredentialsError(f"{path}: {section} has no entry named {name!r} (found: {known})")
-
-
-def _bytes(entry: Json, name: str, base: Path) -> bytes | None:
-    if entry.get(f"{name}-data"):
-        return base64.b64decode(str(entry[f"{name}-data"]))
-    if entry.get(name):
-        return (base / str(entry[name])).read_bytes()
-    return None
 
 
 def _token_source(user: Json, base: Path) -> Callable[[], Token] | None:
     if user.get("tokenFile"):
-        file = base / user["tokenFile"]
+        file = base / str(user["tokenFile"])
         return lambda: Token(file.read_text().strip(), TOKEN_AGE)
     if user.get("token"):
         token = Token(str(user["token"]), math.inf)
@@ -195,16 +192,22 @@ def _exec_token(command: Json) -> Token:
 
     Its token is kept until it expires, and without an expiry until the server refuses it, as client-go does.
     """
-    env = {**os.environ, **{e["name"]: e["value"] for e in command.get("env") or []}}
-    env["KUBERNETES_EXEC_INFO"] = json.dumps(
-        {"apiVersion": command["apiVersion"], "kind": "ExecCredential", "spec": {"interactive": False}}
-    )
-    argv = [command["command"], *(command.get("args") or [])]
+    try:
+        argv = [str(command["command"]), *(command.get("args") or [])]
+        env = {**os.environ, **{e["name"]: e["value"] for e in command.get("env") or []}}
+        info = {"apiVersion": command["apiVersion"], "kind": "ExecCredential", "spec": {"interactive": False}}
+    except (KeyError, TypeError) as error:
+        raise CredentialsError(f"the kubeconfig's exec is no credential plugin: {error} is missing or wrong") from error
+    env["KUBERNETES_EXEC_INFO"] = json.dumps(info)
     try:
         done = subprocess.run(argv, env=env, capture_output=True, check=True, timeout=60)
         status: Any = json.loads(done.stdout)["status"]
+        if "token" not in status and "clientCertificateData" in status:
+            raise CredentialsError(f"credential plugin {argv[0]} gave a client certificate: only tokens are understood")
         return Token(str(status["token"]), _seconds_until(status.get("expirationTimestamp")))
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+    except KeyError as error:
+        raise CredentialsError(f"credential plugin {argv[0]} gave no token: its answer has no {error}") from error
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError) as error:
         raise CredentialsError(f"credential plugin {argv[0]} gave no token: {error}") from error
 
 
