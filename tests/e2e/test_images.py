@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hearth.render.vllm import EXECUTOR, IN_ONE_PROCESS
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from namespaces import own_namespace
@@ -151,11 +152,12 @@ def test_the_trainers_torch_computes_and_sees_no_gpu(cluster: Cluster) -> None:
 
 
 def engine(cluster: Cluster, name: str, model: str, *arguments: str) -> dict[str, Any]:
+    executor = f"--{EXECUTOR}={IN_ONE_PROCESS}"
     return pod(
         name,
         cluster.state.images["vllm-cpu"],
         model=cluster.state.images[f"models/{model}"],
-        args=["--model", "/model", "--served-model-name", name, "--enforce-eager", *arguments],
+        args=["--model", "/model", "--served-model-name", name, "--enforce-eager", executor, *arguments],
         resources={"limits": {"memory": "5Gi"}},
     )
 

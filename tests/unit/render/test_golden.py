@@ -160,3 +160,10 @@ def test_an_embedder_answers_to_its_pinned_name_whatever_it_is_served_as(
     (container,) = template["spec"]["containers"]
     _, *arguments = container["args"]
     assert arguments[: len(named) + 1] == [*named, "--port=8000"]
+
+
+def test_a_cpu_engine_has_the_executor_that_its_owner_asks_for() -> None:
+    asked = spec(engine={"args": {"distributed-executor-backend": "mp"}})
+    (container,) = engine_deployment(OWNER, asked, choice(), 1)["spec"]["template"]["spec"]["containers"]
+    told = [word for word in container["args"] if word.startswith("--distributed-executor-backend")]
+    assert told == ["--distributed-executor-backend=mp"]

@@ -39,6 +39,12 @@ MODEL_DIGEST = f"{GROUP}/model-digest"
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 
+EXECUTOR = "distributed-executor-backend"
+IN_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""On a CPU the engine's scheduler computes itself (vLLM 0.32). vLLM takes a process for each there, even if asked for
+`uni`: it wants OpenMP's environment set before the second begins (vllm/platforms/cpu.py). Here the pod sets it for all
+of them, see `_environment`. docs/decisions/0009-a-cpu-engine-computes-in-its-scheduler.md has the figures."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
@@ -100,6 +106,8 @@ def engine_arguments(owner: str, spec: LLMServiceSpec, choice: EngineChoice) -> 
         arguments.append(f"--dtype={engine.dtype.lower()}")
     if choice.device == "CPU":
         arguments.append("--enforce-eager")
+        if EXECUTOR not in (engine.args or {}):
+            arguments.append(f"--{EXECUTOR}={IN_ONE_PROCESS}")
     elif choice.accelerator and (choice.accelerator.count or 1) > 1:
         arguments.append(f"--tensor-parallel-size={choice.accelerator.count}")
     return arguments + [_flag(name, value) for name, value in sorted((engine.args or {}).items())]
