@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 from hearth_gateway.passages import (
     SYSTEM,
-    Passage,
-    declines,
     numbered,
     question_with_passages,
-    within,
 )
-from hearth_gateway.retrieval import Found, fuse, similarity
+from hearth_gateway.retrieval import Found
+from made_passages import passage
 
 CHAT = "/v1/chat/completions"
 RAG = {
@@ -21,11 +19,6 @@ RAG = {
     "milvus": {"uri": "http://nowhere:19530", "collection": "handbook", "owner": "team/handbook"},
     "embedding": {"url": "http://nowhere/v1", "model": "minilm", "field": "dense_text"},
 }
-
-
-def passage(number: int, near: float | None = 0.5, text: str = "") -> Passage:
-    text = text or f"Fact {number}."
-    return Passage(f"id{number}", f"doc{number}.md", f"Title {number}", f"Part {number}", text, near or 0.0, near)
 
 
 @dataclass
@@ -417,56 +410,6 @@ async def test_where_the_engine_does_not_count_an_estimate_does(gateway: Any, en
     assert 250 < shown(engine).count("漢") <= 300
 
 
-def test_the_first_passage_is_cut_rather_than_left_out() -> None:
-    long = [passage(n, text="x" * 300) for n in (1, 2, 3)]
-    assert within(long, 1000) == long
-    assert [p.id for p in within(long, 700)] == ["id1", "id2"]
-    (cut,) = within(long, 150)
-    assert 0 < len(cut.text) < 150
-
-
-def test_a_passage_may_hold_the_places_of_a_template() -> None:
-    text = question_with_passages("Q?", [passage(1, text="Write {question} here.")])
-    assert text == "Passages:\n[1] Title 1 > Part 1\nWrite {question} here.\n\nQuestion: Q?"
-
-
-def test_a_template_of_the_user_is_filled() -> None:
-    text = question_with_passages("Q?", [passage(1)], "{question}\n--\n{passages}")
-    assert text == "Q?\n--\nPassages:\n[1] Title 1 > Part 1\nFact 1."
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "not in the documents",
-        "  NOT in the\n documents. ",
-        '"Not in the documents."',
-        "Sorry, not in the documents.",
-        "I'm sorry, but this is not in the documents.",
-        "I’m afraid that is not in the documents!",
-        "Unfortunately, the answer is not in the documents.",
-        "The information is not in the documents.",
-    ],
-)
-def test_declining_is_recognised_however_it_is_written(answer: str) -> None:
-    assert declines(answer)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "It costs 12 EUR [1]. Who pays is not in the documents.",
-        "It costs 12 EUR, and who pays is not in the documents.",
-        "Not in the documents of 2019, but in those of 2020 [1].",
-        "Not in the documents [1].",
-        "It is in the documents of 2019 [1]",
-        "",
-    ],
-)
-def test_what_says_more_is_an_answer(answer: str) -> None:
-    assert not declines(answer)
-
-
 async def test_an_answer_to_a_part_of_the_question_is_given_out_with_its_citations(
     gateway: Any, engine: Any, calling: Any
 ) -> None:
@@ -487,18 +430,3 @@ async def test_a_model_that_declines_with_an_invented_citation_declines(
     assert answer["choices"][0]["message"]["content"] == "Not in the documents."
     assert answer["hearth"]["abstained"] is True
     assert answer["hearth"]["unknownCitations"] == [7]
-
-
-def test_fusion_prefers_what_both_rankings_hold() -> None:
-    a, b, c = passage(1, 0.9), passage(2, 0.8), passage(3, None)
-    fused = fuse([[a, b], [c, passage(2, None)]], 60)
-    assert [p.id for p in fused] == ["id2", "id1", "id3"]
-    assert fused[0].score == pytest.approx(1 / 62 + 1 / 62)
-    assert fused[0].similarity == 0.8, "the cosine survives where the words found it too"
-
-
-def test_euclidean_distances_become_cosines() -> None:
-    # |a - b|^2 = 2 - 2 cos(a, b) for unit vectors.
-    assert similarity("L2", 0.0) == 1.0
-    assert similarity("L2", 2.0) == 0.0
-    assert similarity("COSINE", 0.7) == 0.7

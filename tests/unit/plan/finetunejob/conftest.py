@@ -231,6 +231,13 @@ class Namespace:
         assert job is not None
         job["status"] = {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": rfc3339(self.now)}]}
 
+    def fail(self, part: str, code: int, kind: str, message: str, suggestion: str = "do this") -> None:
+        """The container leaves an error and ends, and its Job with it."""
+        self.end(part, code=code, told={"error": {"class": kind, "message": message, "suggestion": suggestion}})
+        self.conclude(part, "Failed")
+        self.pass_time(11)
+        self.reconcile()
+
     def prepare(self, rows: dict[str, Any] | None = None, **read: Any) -> None:
         """Model and rows are read and found good."""
         pod = self.end("prepare", told={"result": ROWS | (rows or {})})

@@ -9,15 +9,6 @@ from typing import Any
 import pytest
 from hearth.plan.conditions import rfc3339
 
-TRIES_AGAIN = "a change of budget.retries or podOverrides tries again from the newest checkpoint"
-
-
-def fail(law: Any, part: str, code: int, kind: str, message: str, suggestion: str = "do this") -> None:
-    law.end(part, code=code, told={"error": {"class": kind, "message": message, "suggestion": suggestion}})
-    law.conclude(part, "Failed")
-    law.pass_time(11)
-    law.reconcile()
-
 
 def test_a_missing_config_map_is_named_and_waited_for(law: Any) -> None:
     del law.others[("ConfigMap", "rows")]
@@ -46,7 +37,7 @@ def test_a_missing_claim_is_named(law: Any) -> None:
 def test_a_broken_line_fails_the_job_and_mending_it_starts_the_check_again(law: Any) -> None:
     law.reconcile()
     first = law.job("prepare")["metadata"]["name"]
-    fail(law, "prepare", 65, "MalformedRow", "1 of 3 lines are broken: train.jsonl:2")
+    law.fail("prepare", 65, "MalformedRow", "1 of 3 lines are broken: train.jsonl:2")
     assert law.condition("DataReady")["reason"] == "MalformedRow"
     assert law.condition("Stalled")["status"] == "True"
     assert law.status["failure"]["class"] == "MalformedRow"
@@ -128,7 +119,7 @@ def test_rows_that_were_found_good_are_not_checked_again_for_another_limit(law: 
 
 def test_a_hub_that_cannot_be_reached_is_asked_again_later(law: Any) -> None:
     law.reconcile()
-    fail(law, "prepare", 69, "HubUnreachable", "no route")
+    law.fail("prepare", 69, "HubUnreachable", "no route")
     assert law.status["failure"]["retryable"] is True
     assert law.reconcile().look_again is not None
     law.pass_time(301)
@@ -146,7 +137,7 @@ def begun(law: Any, part: str) -> None:
 
 def test_while_a_hub_is_away_its_checks_are_one_failure(law: Any) -> None:
     law.reconcile()
-    fail(law, "prepare", 69, "HubUnreachable", "no route", "use a mirror")
+    law.fail("prepare", 69, "HubUnreachable", "no route", "use a mirror")
     said = "no route; use a mirror; it is tried again every 5 minutes"
     assert law.condition("DataReady")["message"] == law.condition("Ready")["message"] == said
     events, writes = list(law.events), law.status_writes
@@ -160,7 +151,7 @@ def test_while_a_hub_is_away_its_checks_are_one_failure(law: Any) -> None:
         law.pass_time(30)
         law.reconcile()
         law.pods = []
-        fail(law, "prepare", 69, "HubUnreachable", "no route", "use a mirror")
+        law.fail("prepare", 69, "HubUnreachable", "no route", "use a mirror")
     assert (law.events, law.status_writes) == (events, writes)
     assert law.condition("Stalled")["reason"] == "HubUnreachable"
 
@@ -168,7 +159,7 @@ def test_while_a_hub_is_away_its_checks_are_one_failure(law: Any) -> None:
 @pytest.mark.parametrize("end", ["another spec", "five minutes"])
 def test_the_failure_of_a_check_goes_with_the_spec_it_was_of_or_the_try_that_gets_further(law: Any, end: str) -> None:
     law.reconcile()
-    fail(law, "prepare", 69, "HubUnreachable", "no route")
+    law.fail("prepare", 69, "HubUnreachable", "no route")
     law.pass_time(301)
     law.reconcile()
     law.pods = []
@@ -299,20 +290,6 @@ def test_a_trainer_killed_for_memory_is_not_tried_again_and_the_plan_stands_besi
     assert law.condition("Ready")["reason"] == "OOMKilled"
 
 
-def test_after_an_out_of_memory_more_memory_resumes_the_job(law: Any) -> None:
-    law.run()
-    law.pods = []
-    law.end("train", code=137, reason="OOMKilled")
-    law.pass_time(11)
-    law.reconcile()
-    law.pods = []
-    law.edit(podOverrides={"resources": {"limits": {"memory": "12Gi"}}})
-    law.reconcile()
-    assert law.job("train") is not None
-    assert "completionTime" not in law.status
-    assert "failure" not in law.status
-
-
 def test_an_allocator_that_gives_up_counts_as_out_of_memory(law: Any) -> None:
     law.run()
     law.pods = []
@@ -321,114 +298,6 @@ def test_an_allocator_that_gives_up_counts_as_out_of_memory(law: Any) -> None:
     law.reconcile()
     assert law.condition("Ready")["reason"] == "OOMKilled"
     assert "CUDA out of memory" in law.condition("Ready")["message"]
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "more"),
-    [
-        (73, "DiskFull", ""),
-        (64, "MergeChangedModel", ""),
-        (64, "WrittenModelDiffers", ""),
-        (64, "LossDiverged", "; both are fixed here: create a new FineTuneJob"),
-        (65, "DataChanged", f"; once that is mended, {TRIES_AGAIN}"),
-        (66, "ModelChanged", f"; once that is mended, {TRIES_AGAIN}"),
-    ],
-)
-def test_a_deterministic_failure_is_told_in_the_trainers_words_with_what_tries_again(
-    law: Any, code: int, kind: str, more: str
-) -> None:
-    law.run()
-    law.pods = []
-    fail(law, "train", code, kind, "what happened")
-    assert law.condition("Ready")["reason"] == kind
-    assert law.condition("Ready")["message"] == f"what happened; do this{more}"
-    assert law.condition("Stalled")["status"] == "True"
-    assert law.status["completionTime"]
-
-
-@pytest.mark.parametrize(
-    "room", [{"keep": 1}, {"storage": {"size": "40Gi"}}], ids=["fewer checkpoints", "a larger volume"]
-)
-def test_after_a_full_disk_more_room_resumes_the_job(law: Any, room: dict[str, Any]) -> None:
-    law.run()
-    law.pods = []
-    fail(law, "train", 73, "DiskFull", "the volume is full")
-    law.pass_time(60)
-    law.reconcile()
-    assert law.condition("Ready")["reason"] == "DiskFull"
-    law.edit(checkpoints=room)
-    law.reconcile()
-    assert law.condition("Ready")["reason"] == "Restarting"
-    law.pods = []
-    law.reconcile()
-    assert "status" not in law.job("train"), "a new Job"
-    assert "completionTime" not in law.status
-    assert "failure" not in law.status
-
-
-def test_a_change_that_makes_no_room_leaves_a_full_disk_as_it_is(law: Any) -> None:
-    law.run()
-    law.pods = []
-    fail(law, "train", 73, "DiskFull", "the volume is full")
-    law.edit(checkpoints={"intervalSteps": 7})
-    law.reconcile()
-    assert law.condition("Ready")["reason"] == "DiskFull"
-    assert law.status["completionTime"]
-
-
-@pytest.mark.parametrize("kind", ["MergeChangedModel", "WrittenModelDiffers"])
-@pytest.mark.parametrize(
-    "output", [{"merge": False}, {"parity": {"maxLogitDifference": "0.1"}}], ids=["no merging", "a higher limit"]
-)
-def test_after_a_merge_that_failed_another_output_resumes_the_job(law: Any, kind: str, output: dict[str, Any]) -> None:
-    law.run()
-    law.pods = []
-    fail(law, "train", 64, kind, "merging moved the logits")
-    law.pass_time(60)
-    law.reconcile()
-    assert law.condition("Ready")["reason"] == kind
-    law.edit(output=output)
-    law.reconcile()
-    assert law.condition("Ready")["reason"] == "Restarting"
-    law.pods = []
-    law.reconcile()
-    assert "status" not in law.job("train"), "a new Job"
-    assert "completionTime" not in law.status
-    assert "failure" not in law.status
-    merge = json.loads(law.config("train.json"))["output"]["merge"]
-    assert merge is output.get("merge", True)
-
-
-@pytest.mark.parametrize(
-    ("output", "told"),
-    [
-        ({"deletionPolicy": "Delete"}, {}),
-        ({"merge": False}, {"hearth.dev/output-hash": None}),
-    ],
-    ids=["nothing about merging", "a Job of an earlier version"],
-)
-def test_what_does_not_tell_of_another_output_leaves_a_failed_merge_as_it_is(
-    law: Any, output: dict[str, Any], told: dict[str, Any]
-) -> None:
-    law.run()
-    law.pods = []
-    kept = law.job("train")["metadata"]["annotations"] | told
-    law.job("train")["metadata"]["annotations"] = {k: v for k, v in kept.items() if v is not None}
-    fail(law, "train", 64, "MergeChangedModel", "merging moved the logits")
-    law.edit(output=output)
-    law.reconcile()
-    assert law.condition("Ready")["reason"] == "MergeChangedModel"
-    assert law.status["completionTime"]
-
-
-@pytest.mark.parametrize("change", [{"checkpoints": {"keep": 1}}, {"output": {"merge": False}}], ids=str)
-def test_neither_more_room_nor_another_output_disturbs_a_job_that_trains(law: Any, change: dict[str, Any]) -> None:
-    law.run()
-    before = law.job("train")["metadata"]["name"]
-    law.edit(**change)
-    law.reconcile()
-    assert law.job("train")["metadata"]["name"] == before
-    assert "deletionTimestamp" not in law.job("train")["metadata"]
 
 
 @pytest.mark.parametrize(
@@ -449,7 +318,7 @@ def test_neither_more_room_nor_another_output_disturbs_a_job_that_trains(law: An
 def test_a_pod_waits_until_the_volume_has_grown(law: Any, said: dict[str, Any], held: bool) -> None:
     law.run()
     law.pods = []
-    fail(law, "train", 73, "DiskFull", "the volume is full")
+    law.fail("train", 73, "DiskFull", "the volume is full")
     law.edit(checkpoints={"storage": {"size": "40Gi"}})
     law.reconcile()
     law.children[("PersistentVolumeClaim", "court-artifacts")]["status"] = said
@@ -479,7 +348,7 @@ def test_no_pod_is_made_for_a_volume_that_cannot_grow_until_the_size_is_taken_ba
     law.edit(checkpoints={"storage": {"storageClassName": "fixed", "size": "20Gi"}})
     law.run()
     law.pods = []
-    fail(law, "train", 73, "DiskFull", "the volume is full")
+    law.fail("train", 73, "DiskFull", "the volume is full")
     law.edit(checkpoints={"storage": {"storageClassName": "fixed", "size": "40Gi"}})
     law.reconcile()
     law.pods = []
