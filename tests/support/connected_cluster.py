@@ -83,22 +83,29 @@ class Connection:
         token = credentials.token()
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
+    def send(self, method: str, path: str, body: Json | None = None, **headers: str) -> tuple[int, Json]:
+        """The status and the body of the answer. Raises OSError or HTTPException where none comes."""
+        payload = None if body is None else json.dumps(body)
+        try:
+            self._http.request(method, path, payload, {**self._headers, **headers})
+            answer = self._http.getresponse()
+            return answer.status, json.loads(answer.read())
+        except (OSError, http.client.HTTPException):
+            self._http.close()  # the next request opens another
+            raise
+
     def ask(self, method: str, path: str, body: Json | None = None, **headers: str) -> Json:
         """What a successful answer holds.
 
         Raises NotUnderstoodError where the answer is another, or none comes.
         """
         try:
-            self._http.request(method, path, None if body is None else json.dumps(body), {**self._headers, **headers})
-            answer = self._http.getresponse()
-            text = answer.read()
+            status, answer = self.send(method, path, body, **headers)
         except (OSError, http.client.HTTPException) as error:
-            self._http.close()  # the next request opens another
             raise NotUnderstoodError(str(error)) from error
-        if answer.status not in (200, 201):
-            raise NotUnderstoodError(f"{path}: {answer.status}")
-        found: Json = json.loads(text)
-        return found
+        if status not in (200, 201):
+            raise NotUnderstoodError(f"{path}: {status}")
+        return answer
 
     def resources(self) -> Iterator[Resource]:
         """What there is, core first, as kubectl prefers it."""

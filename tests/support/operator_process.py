@@ -13,12 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("widget_operator.py")
-BYTECODE = {
-    "PYTHONDONTWRITEBYTECODE": "",
-    "PYTHONPYCACHEPREFIX": str(Path(__file__).resolve().parents[2] / ".cache" / "bytecode"),
-}
-"""Images hold bytecode. Without it every start compiles every library, which takes as long as all the rest."""
-
 REQUESTS = "hearth_api_requests_total"
 AT_EVERY_START = (("create", "leases"), ("update", "leases"), ("apply", "secrets"), ("create", "services"))
 """Verbs and resources of the Lease, the certificate and the Service of the progress endpoint."""
@@ -55,7 +49,7 @@ class OperatorProcess:
 
     def __init__(self, command: Sequence[str], port: int, log: Path) -> None:
         self.port, self.log = port, log
-        env = os.environ | {"PYTHONPATH": ""} | BYTECODE
+        env = os.environ | {"PYTHONPATH": ""}
         with log.open("ab") as sink:
             self._process = subprocess.Popen(command, stdout=sink, stderr=sink, env=env)
 

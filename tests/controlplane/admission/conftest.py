@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
+from connected_cluster import Connection
 from hearth.api.base import API_VERSION
 from hearth.api.kinds import KINDS
-from hearth.kube.credentials import load
 from hearth_cluster.cluster import Cluster
 
 Json = dict[str, Any]
@@ -54,13 +51,9 @@ class Admission:
     """Writes of custom resources, as `kubectl create`, `replace` and `patch` send them."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
-        credentials = load(cluster.kubeconfig)
-        url = urlsplit(credentials.server)
         self.kubectl = cluster.kubectl
         self.namespace = namespace
-        self._connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=credentials.ssl_context())
-        token = credentials.token()
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._connection = Connection(cluster)
 
     def dry_create(self, kind: str, spec: Json, name: str = "sample") -> Answer:
         """What creation would give, after defaulting."""
@@ -90,11 +83,8 @@ class Admission:
         return f"{path}/{name}" if name else path
 
     def _send(self, method: str, path: str, body: Json | None = None, content: str = "application/json") -> Answer:
-        payload = None if body is None else json.dumps(body)
-        self._connection.request(method, path, payload, {**self._headers, "Content-Type": content})
-        response = self._connection.getresponse()
-        answer = json.loads(response.read())
-        return Answer(response.status < 300, answer)
+        status, answer = self._connection.send(method, path, body, **{"Content-Type": content})
+        return Answer(status < 300, answer)
 
 
 def _object(kind: str, spec: Json, name: str) -> Json:
