@@ -102,7 +102,7 @@ class Training(ApiModel):
     global_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Rows per optimizer step. Unset: 16, or the next multiple of microBatchSize."""
     micro_batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Rows per forward pass; the rest is accumulated. Unset: what the memory plan allows."""
+    """Rows per forward pass; the rest is accumulated. Unset: what the memory plan allows, on CPU at most 4."""
     max_sequence_length: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
     """Longest row in tokens; longer rows are left out and counted. Unset: 2048, or the model's limit."""
     packing: bool | None = None

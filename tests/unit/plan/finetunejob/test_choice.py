@@ -42,6 +42,28 @@ def test_a_smaller_micro_batch_does_not_change_the_rows_per_step(
     assert (chosen["globalBatchSize"], chosen["microBatchSize"]) == (batch, micro)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "training", "micro"),
+    [
+        (2_000, {}, 4),
+        (17_000, {}, 4),
+        (28_000, {}, 2),
+        (90_000, {}, 1),
+        (900_000, {"maxSequenceLength": 300}, 2),
+        (2_000, {"packing": True, "maxSequenceLength": 512}, 1),
+        (90_000, {"microBatchSize": 8}, 8),
+    ],
+    ids=str,
+)
+def test_on_cpu_long_rows_share_a_pass_with_fewer(law: Any, tokens: int, training: dict[str, Any], micro: int) -> None:
+    law.edit(training=training)
+    law.reconcile()
+    law.prepare(rows={"trainTokens": tokens, "longestRow": tokens // 50})
+    law.pass_time(11)
+    law.reconcile()
+    assert law.status["resolved"]["training"]["microBatchSize"] == micro
+
+
 def test_the_batch_of_a_job_that_has_started_stays_as_it_was_chosen(law: Any) -> None:
     law.edit(training={"microBatchSize": 1})
     law.run()

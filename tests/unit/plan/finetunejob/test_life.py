@@ -188,6 +188,6 @@ def test_hyper_parameters_that_were_left_open_are_in_the_status(law: Any) -> Non
     assert chosen["rank"] == 16
     assert chosen["alpha"] == 32
     assert chosen["globalBatchSize"] == 16
-    assert chosen["microBatchSize"] == 4
+    assert chosen["microBatchSize"] == 2
     assert chosen["precision"] == "FP32"
     assert law.status["resolved"]["accelerator"] == {"count": 0}
