@@ -12,7 +12,7 @@ PROFILE ?= demo
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-storage test-e2e fill-cache test preflight bench bench-operator bench-gateway bench-gateway-vllm bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env
+.PHONY: help setup lint format crds test-unit test-controlplane test-fast test-training test-engines test-storage test-e2e test-e2e-serving test-e2e-training test-e2e-cluster test preflight bench bench-operator bench-gateway bench-gateway-vllm bench-trainer demo demo-down cluster-up cluster-down cluster-status cluster-images cluster-gpus cluster-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,19 @@ PREFLIGHT := preflight-native
 test-e2e: setup $(PREFLIGHT) ## tests on a real node (root on Linux; the first time builds images)
 	$(RUN) pytest tests/e2e
 
+# The same in three parts.
+SERVING := tests/e2e/test_images.py tests/e2e/test_index.py tests/e2e/test_rollout.py
+TRAINING_JOBS := tests/e2e/test_finetune.py
+
+test-e2e-serving: setup $(PREFLIGHT)
+	$(RUN) pytest $(SERVING)
+
+test-e2e-training: setup $(PREFLIGHT)
+	$(RUN) pytest $(TRAINING_JOBS)
+
+test-e2e-cluster: setup $(PREFLIGHT)
+	$(RUN) pytest tests/e2e $(patsubst %,--ignore=%,$(SERVING) $(TRAINING_JOBS))
+
 preflight: setup ## say what this machine lacks for a node; root on Debian installs it
 	@$(RUN) hearth-cluster preflight $(if $(filter 0,$(shell id -u)),--fix)
 
@@ -80,13 +93,10 @@ test-storage: setup $(PREFLIGHT) ## the storage driver's tests and the CSI sanit
 preflight-native: setup
 	@$(RUN) hearth-cluster preflight --provider native $(if $(filter 0,$(shell id -u)),--fix)
 
-fill-cache: setup preflight-native
-	@$(RUN) python tests/support/fill_cache.py
+# What serves takes longest: the others run beside it, the shortest of the long ones last, so that all end together.
+PARTS := test-e2e-serving test-e2e-training lint test-unit test-storage test-controlplane test-engines test-e2e-cluster test-training
 
-# The node tests take longest: the others run beside them, the shortest of the long ones last, so that both end together.
-PARTS := test-e2e lint test-unit test-storage test-engines test-controlplane test-training
-
-test: fill-cache ## every test, a real node with real engines included
+test: setup preflight-native ## every test, a real node with real engines included
 	@$(RUN) python tests/support/run_parts.py $(PARTS)
 
 BENCH := PYTHONPATH=tests/support $(RUN)

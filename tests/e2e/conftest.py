@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hearth_cluster.cluster import Cluster
 from hearth_cluster.images import deliver_profile, values_file
 from hearth_cluster.progress import Progress
 from helm import NAMESPACE, Helm
+from restricted_pod import NAMESPACE_LABELS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,9 +38,11 @@ def node_cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def hearth(node_cluster: Cluster) -> Helm:
     """Both charts on the real node, in a namespace that admits only restricted pods."""
-    namespace = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    namespace = {"name": NAMESPACE, "labels": NAMESPACE_LABELS}
     node_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
     helm = Helm(node_cluster, values_file(node_cluster.state))
-    helm.install("hearth-crds")
-    helm.install("hearth")
+    with (node_cluster.state.folder / "helm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another part of the tests may use the same node, and Helm refuses to wait
+        helm.install("hearth-crds")
+        helm.install("hearth")
     return helm

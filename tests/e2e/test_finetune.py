@@ -15,6 +15,7 @@ from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from helm import Helm
 from namespaces import own_namespace
+from restricted_pod import NAMESPACE_LABELS, restricted_pod
 
 pytestmark = pytest.mark.e2e
 
@@ -143,7 +144,7 @@ class Namespace:
 def law(node_cluster: Cluster, hearth: Helm) -> Iterator[Namespace]:
     made = Namespace(node_cluster)
     lines = {n: (RECORDS / f"{n}.jsonl").read_text(encoding="utf-8").splitlines() for n in ("train", "eval")}
-    with own_namespace(node_cluster, NAMESPACE):
+    with own_namespace(node_cluster, NAMESPACE, **NAMESPACE_LABELS):
         made.records(
             "records", train=[short(x) for x in lines["train"][:24]], eval=[short(x) for x in lines["eval"][:3]]
         )
@@ -226,15 +227,9 @@ def test_every_file_of_the_artifacts_has_the_digest_on_record(law: Namespace, tr
 
 def reader(law: Namespace, name: str, claim: str, arguments: list[str]) -> dict[str, Any]:
     """A pod that checks an artifact as an engine pod would."""
-    container = {
-        "name": "check",
-        "image": law.cluster.state.images["gateway"],
-        "command": ["python3", "-c", CHECK_MANIFEST, *arguments],
-        "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}],
-    }
-    volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+    image, command = law.cluster.state.images["gateway"], ["python3", "-c", CHECK_MANIFEST, *arguments]
+    data = {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+    return restricted_pod(name, NAMESPACE, image, command, {"/data": data})
 
 
 def test_a_trainer_that_is_killed_for_memory_is_told_with_the_plan_and_not_tried_again(law: Namespace) -> None:

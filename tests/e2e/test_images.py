@@ -12,6 +12,7 @@ from hearth.render.vllm import EXECUTOR, IN_ONE_PROCESS
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from namespaces import own_namespace
+from restricted_pod import NAMESPACE_LABELS, restricted_pod
 
 pytestmark = pytest.mark.e2e
 
@@ -20,48 +21,19 @@ NAMESPACE = "images-e2e"
 
 @pytest.fixture(scope="module")
 def cluster(node_cluster: Cluster) -> Iterator[Cluster]:
-    with own_namespace(node_cluster, NAMESPACE, **{"pod-security.kubernetes.io/enforce": "restricted"}):
-        # Servers take a while to start: all do it at once, and while the programs run.
-        node_cluster.apply(*servers(node_cluster))
+    with own_namespace(node_cluster, NAMESPACE, **NAMESPACE_LABELS):
+        node_cluster.apply(engine(node_cluster))  # it takes a while to start: the programs run meanwhile
         yield node_cluster
 
 
-def pod(name: str, image: str, *, writable: tuple[str, ...] = (), model: str = "", **container: Any) -> dict[str, Any]:
-    """A pod as restricted as Hearth's own: user 65532, nothing writable but /tmp and the folders of `writable`."""
-    folders = {"/tmp": "tmp", **{path: f"data-{number}" for number, path in enumerate(writable)}}
-    volumes: list[dict[str, Any]] = [{"name": volume, "emptyDir": {}} for volume in folders.values()]
-    mounts: list[dict[str, Any]] = [{"name": volume, "mountPath": path} for path, volume in folders.items()]
+def pod(name: str, image: str, *, model: str = "", **container: Any) -> dict[str, Any]:
+    """A restricted pod, with a model at /model."""
+    folders: dict[str, dict[str, Any]] = {}
     if model:
-        volumes.append({"name": "model", "image": {"reference": model}})
         # vLLM's processes talk through shared memory, of which a container has 64 MiB unless told otherwise.
-        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}})
-        mounts.append({"name": "shm", "mountPath": "/dev/shm"})
-        mounts.append({"name": "model", "mountPath": "/model", "readOnly": True})
-    security = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 5,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {"name": "main", "image": image, "securityContext": security, "volumeMounts": mounts, **container}
-            ],
-            "volumes": volumes,
-        },
-    }
+        folders["/dev/shm"] = {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}
+        folders["/model"] = {"image": {"reference": model}}
+    return restricted_pod(name, NAMESPACE, image, folders=folders, **container)
 
 
 def output(cluster: Cluster, described: dict[str, Any]) -> str:
@@ -151,27 +123,16 @@ def test_the_trainers_torch_computes_and_sees_no_gpu(cluster: Cluster) -> None:
     assert output(cluster, described).strip() == "False 54.0"
 
 
-def engine(cluster: Cluster, name: str, model: str, *arguments: str) -> dict[str, Any]:
-    executor = f"--{EXECUTOR}={IN_ONE_PROCESS}"
+def engine(cluster: Cluster) -> dict[str, Any]:
+    """vLLM with the small model that chats."""
+    options = ("--max-model-len", "1024", "--dtype", "float32", "--enforce-eager", f"--{EXECUTOR}={IN_ONE_PROCESS}")
     return pod(
-        name,
+        "chat",
         cluster.state.images["vllm-cpu"],
-        model=cluster.state.images[f"models/{model}"],
-        args=["--model", "/model", "--served-model-name", name, "--enforce-eager", executor, *arguments],
+        model=cluster.state.images["models/smollm2-135m-instruct"],
+        args=["--model", "/model", "--served-model-name", "chat", *options],
         resources={"limits": {"memory": "5Gi"}},
     )
-
-
-def servers(cluster: Cluster) -> list[dict[str, Any]]:
-    """Both kinds of vLLM and both of Milvus."""
-    images, data = cluster.state.images, ("/var/lib/milvus",)
-    listening = {"tcpSocket": {"port": 19530}, "periodSeconds": 1}
-    return [
-        engine(cluster, "chat", "smollm2-135m-instruct", "--max-model-len", "1024", "--dtype", "float32"),
-        engine(cluster, "embed", "all-minilm-l6-v2", "--runner", "pooling", "--max-model-len", "256"),
-        pod("milvus", images["milvus"], writable=data),
-        pod("lite", images["milvus-lite"], writable=data, readinessProbe=listening),
-    ]
 
 
 def test_vllm_answers_with_the_small_model_from_its_image_volume(cluster: Cluster) -> None:
@@ -180,44 +141,6 @@ def test_vllm_answers_with_the_small_model_from_its_image_volume(cluster: Cluste
     answer = ask(cluster, "chat", 8000, "/v1/chat/completions", body)
     assert "Paris" in answer["choices"][0]["message"]["content"]
     cluster.kubectl("delete", "-n", NAMESPACE, "pod", "chat")
-
-
-def test_vllm_embeds_with_the_embedding_model_from_its_image_volume(cluster: Cluster) -> None:
-    body = {"model": "embed", "input": ["a cat", "a kitten", "the stock market"]}
-    cat, kitten, market = (item["embedding"] for item in ask(cluster, "embed", 8000, "/v1/embeddings", body)["data"])
-    assert len(cat) == 384
-    assert similarity(cat, kitten) > 0.5 > 0.2 > similarity(cat, market)
-    cluster.kubectl("delete", "-n", NAMESPACE, "pod", "embed")
-
-
-def similarity(one: list[float], other: list[float]) -> float:
-    return sum(a * b for a, b in zip(one, other, strict=True))
-
-
-def test_milvus_is_healthy_with_its_data_on_a_volume(cluster: Cluster) -> None:
-    assert ask(cluster, "milvus", 9091, "/healthz")["state"] == "OK"
-    cluster.kubectl("delete", "-n", NAMESPACE, "pod", "milvus")
-
-
-def test_milvus_lite_finds_by_words(cluster: Cluster) -> None:
-    cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=120s", "pod/lite")
-    code = """
-from pymilvus import DataType, Function, FunctionType, MilvusClient
-client = MilvusClient('http://127.0.0.1:19530', timeout=120)
-schema = client.create_schema()
-schema.add_field('id', DataType.INT64, is_primary=True)
-schema.add_field('text', DataType.VARCHAR, max_length=200, enable_analyzer=True)
-schema.add_field('words', DataType.SPARSE_FLOAT_VECTOR)
-schema.add_function(Function('bm25', FunctionType.BM25, ['text'], ['words']))
-index = client.prepare_index_params()
-index.add_index('words', index_type='SPARSE_INVERTED_INDEX', metric_type='BM25')
-client.create_collection('t', schema=schema, index_params=index)
-client.insert('t', [{'id': 1, 'text': 'the heron stands in the water'}, {'id': 2, 'text': 'the otter swims'}])
-client.load_collection('t')
-print(client.search('t', data=['heron'], anns_field='words', limit=1)[0][0]['id'])
-"""
-    assert cluster.kubectl("exec", "-n", NAMESPACE, "lite", "--", "python", "-c", code).strip() == "1"
-    cluster.kubectl("delete", "-n", NAMESPACE, "pod", "lite")
 
 
 def test_a_model_is_found_by_the_tag_that_never_changes(cluster: Cluster) -> None:

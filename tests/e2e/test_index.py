@@ -13,6 +13,7 @@ import pytest
 from hearth_cluster.cluster import Cluster
 from helm import Helm
 from namespaces import own_namespace
+from restricted_pod import NAMESPACE_LABELS, restricted_pod
 
 NAMESPACE = "index-e2e"
 HANDBOOK = Path(__file__).resolve().parents[2] / "examples" / "handbook"
@@ -111,18 +112,8 @@ class Bench:
         """The last line that a program in a pod prints."""
         self.asked += 1
         pod = f"asker-{self.asked}"
-        container = {
-            "name": "main",
-            "image": self.cluster.state.images["gateway"],
-            "command": ["python3", "-c", program, *arguments],
-        }
-        spec = {
-            "restartPolicy": "Never",
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532},
-            "containers": [container],
-        }
-        placed = {"name": pod, "namespace": NAMESPACE}
-        self.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": placed, "spec": spec})
+        image = self.cluster.state.images["gateway"]
+        self.cluster.apply(restricted_pod(pod, NAMESPACE, image, ["python3", "-c", program, *arguments]))
         self.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{pod}", "--timeout=180s")
         answer: dict[str, Any] = json.loads(self.kubectl("logs", pod).strip().splitlines()[-1])
         return answer
@@ -141,7 +132,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
 def bench(hearth: Helm) -> Iterator[Bench]:
     cluster = hearth.cluster
     made = Bench(cluster)
-    with own_namespace(cluster, NAMESPACE):
+    with own_namespace(cluster, NAMESPACE, **NAMESPACE_LABELS):
         made.kubectl("create", "-k", str(HANDBOOK))
         model = {"uri": f"oci://{cluster.state.images['models/all-minilm-l6-v2']}"}
         made.apply("LLMService", "embedder", {"task": "Embed", "model": model, "accelerator": {"count": 0}})

@@ -17,6 +17,7 @@ import pytest
 from hearth_cluster.cluster import Cluster
 from helm import Helm
 from namespaces import own_namespace
+from restricted_pod import NAMESPACE_LABELS, restricted_pod
 
 NAMESPACE = "rollout-e2e"
 SERVICE = "assistant"
@@ -93,8 +94,8 @@ class Bench:
         size = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "320Mi"}}}
         self.apply("PersistentVolumeClaim", "small", {"storageClassName": "hearth-block", **size})
         folders = {
-            "base": {"image": {"reference": self.cluster.state.images["models/smollm2-135m-instruct"]}},
-            "claim": {"persistentVolumeClaim": {"claimName": "small"}},
+            "/base": {"image": {"reference": self.cluster.state.images["models/smollm2-135m-instruct"]}},
+            "/claim": {"persistentVolumeClaim": {"claimName": "small"}},
         }
         self.run("maker", ["python", "-c", MAKE], "trainer", folders)
         self.finished("maker", 300)
@@ -159,21 +160,8 @@ class Bench:
     def run(
         self, name: str, command: list[str], image: str = "gateway", folders: dict[str, dict[str, Any]] | None = None
     ) -> None:
-        """A pod under the restricted standard that runs once; `folders` are volumes by the name of their folder."""
-        volumes = folders or {}
-        container = {
-            "name": "main",
-            "image": self.cluster.state.images[image],
-            "command": command,
-            "volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in volumes],
-        }
-        spec = {
-            "restartPolicy": "Never",
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532},
-            "containers": [container],
-            "volumes": [{"name": name, **source} for name, source in volumes.items()],
-        }
-        self.apply("Pod", name, spec)
+        """A pod that runs once; `folders` are sources of volumes by the path where they are mounted."""
+        self.cluster.apply(restricted_pod(name, NAMESPACE, self.cluster.state.images[image], command, folders))
 
     def finished(self, name: str, seconds: int) -> str:
         self.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", f"--timeout={seconds}s")
@@ -184,7 +172,7 @@ class Bench:
 def bench(hearth: Helm) -> Iterator[Bench]:
     cluster = hearth.cluster
     made = Bench(cluster)
-    with own_namespace(cluster, NAMESPACE):
+    with own_namespace(cluster, NAMESPACE, **NAMESPACE_LABELS):
         made.index()
         made.make_base()
         # At once: nothing has to wait for anything else.

@@ -1,4 +1,4 @@
-"""Runs parts of the tests, two at a time, and says how far each is.
+"""Runs parts of the tests, three at a time, and says how far each is.
 
     python tests/support/run_parts.py TARGET ...
 
@@ -13,18 +13,21 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from shared_node import shared_node
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".cache" / "test"
-AT_ONCE = 2
-"""The node tests wait as often as they compute: a second part beside them fills two cores."""
+AT_ONCE = 3
+"""The node tests wait as often as they compute: two such parts and a third beside them fill two cores."""
+ON_THE_SHARED_NODE = ("test-e2e-serving", "test-e2e-training")
+"""Two halves that do not mind each other. The other node tests kill, remove and count what a node has."""
 SAY_EVERY = 60.0
 """Seconds. Without a terminal, this often a line says how far the parts are."""
 
@@ -43,6 +46,8 @@ class Part:
     status: int = 0
     outcome: str = ""
     """What pytest says at its end."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What it is told beyond the environment of all."""
 
     @property
     def log(self) -> Path:
@@ -63,11 +68,16 @@ class Part:
     def run(self, command: Sequence[str]) -> None:
         """Runs it to its end."""
         self.began = time.monotonic()
-        environment = os.environ | {"PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -v"}
+        verbose = {"PYTEST_ADDOPTS": f"{os.environ.get('PYTEST_ADDOPTS', '')} -v"}
         with (
             self.log.open("w") as log,
             subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=os.environ | verbose | self.environment,
             ) as process,
         ):
             for line in process.stdout or ():
@@ -140,7 +150,9 @@ def main(targets: Sequence[str]) -> int:
     # What is installed for one part must not be taken away for the next while both run.
     make = ["make", "--no-print-directory", "--old-file=setup", "PREFLIGHT="]
     commands = [[*make, target] for target in targets]
-    return 0 if run([Part(target) for target in targets], commands, Console()) else 1
+    with shared_node() as shared:
+        parts = [Part(t, environment=shared if t in ON_THE_SHARED_NODE else {}) for t in targets]
+        return 0 if run(parts, commands, Console()) else 1
 
 
 if __name__ == "__main__":

@@ -46,6 +46,13 @@ def test_a_part_without_tests_is_told_with_its_time() -> None:
     assert part.verdict().startswith("✓ lint (0 s)")
 
 
+def test_a_part_is_told_of_the_node_that_it_shares(logs: Path) -> None:
+    parts = [Part("alone"), Part("shared", environment={"HEARTH_CLUSTER": "test-1"})]
+    assert run_parts.run(parts, [["sh", "-c", "echo on ${HEARTH_CLUSTER:-its own}"]] * 2, Console(file=io.StringIO()))
+    assert (logs / "alone.log").read_text() == "on its own\n"
+    assert (logs / "shared.log").read_text() == "on test-1\n"
+
+
 def test_an_interrupt_begins_no_further_part(logs: Path) -> None:
     program = f"""
 import signal
@@ -54,14 +61,15 @@ import run_parts
 from rich.console import Console
 signal.signal(signal.SIGINT, signal.default_int_handler)
 run_parts.LOGS = Path({str(logs)!r})
-parts = [run_parts.Part(name) for name in ("one", "two", "three")]
-run_parts.run(parts, [["sleep", "30"]] * 3, Console())
+parts = [run_parts.Part(str(number)) for number in range(run_parts.AT_ONCE + 1)]
+run_parts.run(parts, [["sh", "-c", "echo began; exec sleep 30"]] * len(parts), Console())
 """
+    logged = [logs / f"{number}.log" for number in range(run_parts.AT_ONCE)]
     runner = subprocess.Popen(
         [sys.executable, "-c", program], cwd=Path(run_parts.__file__).parent, start_new_session=True
     )
-    while not (logs / "two.log").exists() and runner.poll() is None:
+    while not all(log.exists() and log.read_text() for log in logged) and runner.poll() is None:
         time.sleep(0.05)
     os.killpg(runner.pid, signal.SIGINT)
     assert runner.wait(20) != 0
-    assert not (logs / "three.log").exists()
+    assert not (logs / f"{run_parts.AT_ONCE}.log").exists()
