@@ -93,8 +93,8 @@ test-storage: setup $(PREFLIGHT) ## the storage driver's tests and the CSI sanit
 preflight-native: setup
 	@$(RUN) hearth-cluster preflight --provider native $(if $(filter 0,$(shell id -u)),--fix)
 
-# What serves takes longest: the others run beside it, the shortest of the long ones last, so that all end together.
-PARTS := test-e2e-serving test-e2e-training lint test-unit test-storage test-controlplane test-engines test-e2e-cluster test-training
+# The longest first, and among them what computes: it fills the time that the others wait.
+PARTS := test-e2e-serving test-controlplane test-e2e-training lint test-unit test-engines test-training test-e2e-cluster test-storage
 
 test: setup preflight-native ## every test, a real node with real engines included
 	@$(RUN) python tests/support/run_parts.py $(PARTS)
