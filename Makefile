@@ -93,8 +93,8 @@ test-storage: setup $(PREFLIGHT) ## the storage driver's tests and the CSI sanit
 preflight-native: setup
 	@$(RUN) hearth-cluster preflight --provider native $(if $(filter 0,$(shell id -u)),--fix)
 
-# The longest first, and among them what computes: it fills the time that the others wait.
-PARTS := test-e2e-serving test-controlplane test-e2e-training lint test-unit test-engines test-training test-e2e-cluster test-storage
+# Three at a time: first those that wait as often as they compute, at last what only computes.
+PARTS := test-e2e-serving test-controlplane test-e2e-training test-e2e-cluster test-engines test-training test-unit lint test-storage
 
 test: setup preflight-native ## every test, a real node with real engines included
 	@$(RUN) python tests/support/run_parts.py $(PARTS)

@@ -1,4 +1,4 @@
-"""Runs parts of the tests, four at a time, and says how far each is.
+"""Runs parts of the tests, three at a time, and says how far each is.
 
     python tests/support/run_parts.py TARGET ...
 
@@ -24,8 +24,8 @@ from shared_node import shared_node
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".cache" / "test"
-AT_ONCE = 4
-"""Tests of a cluster wait as often as they compute: three such parts and a fourth beside them fill two cores."""
+AT_ONCE = 3
+"""Tests of a cluster wait as often as they compute: three parts fill two cores. With four the whole took longer."""
 ON_THE_SHARED_NODE = ("test-e2e-serving", "test-e2e-training")
 """Two halves that do not mind each other. The other node tests kill, remove and count what a node has."""
 SAY_EVERY = 60.0
