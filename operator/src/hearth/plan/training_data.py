@@ -17,6 +17,7 @@ from hearth.plan.pod_delay import Delay, start_delay
 from hearth.plan.pod_trouble import Trouble, result_of, trouble
 from hearth.plan.repeated import failure_on_record, time_to_prove
 from hearth.plan.world import Action, Apply, Delete, ObjectKey, World, key_of
+from hearth.render.inspection import REREAD
 from hearth.render.labels import COMPONENT
 from hearth.render.names import digest8
 from hearth.render.sources import UnsupportedUriError
@@ -152,7 +153,11 @@ def _waiting(reason: str, message: str, on: str, actions: tuple[Action, ...] = (
 
 
 def prepare_identity(world: World, spec: FineTuneJobSpec) -> Json:
-    """What the check depends on. The contents of ConfigMaps are part of it: mended rows are checked anew."""
+    """What the check depends on. The contents of ConfigMaps are part of it: mended rows are checked anew.
+
+    What else is mended nobody sees: for that the annotation `hearth.dev/reread` is part of it, where there is one.
+    """
+    asked = world.owner["metadata"].get("annotations", {}).get(REREAD)
     contents = {
         key.name: digest8([found.get("data", {}), found.get("binaryData", {})])
         for key in sources(world.owner, spec)
@@ -163,6 +168,7 @@ def prepare_identity(world: World, spec: FineTuneJobSpec) -> Json:
         "dataset": spec.dataset.model_dump(by_alias=True, exclude_none=True),
         "length": spec.training.max_sequence_length if spec.training else None,
         "contents": contents,
+        **({"reread": asked} if asked else {}),
     }
 
 

@@ -52,6 +52,27 @@ def test_a_broken_line_fails_the_job_and_mending_it_starts_the_check_again(law: 
     assert "failure" not in law.status
 
 
+def test_rows_that_were_mended_where_nobody_sees_it_are_checked_again_when_asked_to(law: Any) -> None:
+    law.edit(dataset={"train": {"uri": "https://data.example/rows.jsonl"}})
+    law.reconcile()
+    first = law.job("prepare")["metadata"]["name"]
+    law.fail("prepare", 65, "MalformedRow", "1 of 3 lines are broken: rows.jsonl:2")
+    law.reconcile()
+    assert law.job("prepare")["metadata"]["name"] == first
+    law.owner["metadata"]["annotations"] = {"hearth.dev/reread": "1"}
+    law.reconcile()
+    second = law.job("prepare")["metadata"]["name"]
+    assert second != first
+    law.prepare()
+    law.pass_time(11)
+    law.reconcile()
+    assert law.job("train") is not None
+    law.owner["metadata"]["annotations"] = {"hearth.dev/reread": "2"}
+    law.reconcile()
+    assert law.job("train") is not None, "what has begun learns from the rows that it began with"
+    assert law.job("prepare") is None or law.job("prepare")["metadata"]["name"] == second
+
+
 def test_an_unknown_model_path_is_told_from_the_inspection(law: Any) -> None:
     law.reconcile()
     pod = law.pod("prepare", phase="Failed")
