@@ -167,3 +167,11 @@ def test_a_cpu_engine_has_the_executor_that_its_owner_asks_for() -> None:
     (container,) = engine_deployment(OWNER, asked, choice(), 1)["spec"]["template"]["spec"]["containers"]
     told = [word for word in container["args"] if word.startswith("--distributed-executor-backend")]
     assert told == ["--distributed-executor-backend=mp"]
+
+
+@pytest.mark.parametrize(("uri", "offline"), [("hf://o/m@main", "0"), ("oci://x", "1"), ("pvc://weights/m", "1")])
+def test_an_engine_asks_the_hub_for_a_model_from_there_alone(uri: str, offline: str) -> None:
+    """Whatever the image says: that for CPUs is offline."""
+    template = engine_deployment(OWNER, spec(model={"uri": uri}), choice(uri=uri), 1)["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert [e["value"] for e in container["env"] if e["name"] == "HF_HUB_OFFLINE"] == [offline]

@@ -148,8 +148,8 @@ def _flag(name: str, value: str) -> str:
 def _environment(spec: LLMServiceSpec, choice: EngineChoice) -> list[Json]:
     """No telemetry, no hub unless the model comes from there, caches in the pod's own /tmp."""
     values = {"HOME": "/tmp", "USER": "nonroot", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}  # noqa: S108
-    if not choice.uri.startswith("hf://"):
-        values["HF_HUB_OFFLINE"] = "1"
+    # Said either way: an image may bring a value of its own, as the one for CPUs does.
+    values["HF_HUB_OFFLINE"] = "0" if choice.uri.startswith("hf://") else "1"
     if choice.device == "CPU":
         values["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, choice.kv_cache_bytes // GIB))
         # Pods that share a node's cores must not all be bound to the same ones.
