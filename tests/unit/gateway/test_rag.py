@@ -141,6 +141,18 @@ async def test_an_answer_comes_with_the_passages_that_it_cites(gateway: Any, eng
     assert answer["hearth"]["retrieval"]["bestSimilarity"] == 0.5
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_documents_and_scores_are_withheld_where_citations_are_off(
+    gateway: Any, engine: Any, calling: Any, stream: bool
+) -> None:
+    engine.answer = "25 days [2]"
+    async with calling(gateway(FakeIndex(), rag=RAG | {"citations": False})) as client:
+        response = await client.post(CHAT, json=ask("How many days?", stream=stream))
+    assert '"hearth"' in response.text
+    assert '"bestSimilarity"' in response.text
+    assert not [word for word in ("citations", "passages", "doc2.md", "score") if word in response.text]
+
+
 async def test_citations_of_passages_that_do_not_exist_are_taken_out(gateway: Any, engine: Any, calling: Any) -> None:
     engine.answer = "25 days [1] [7]"
     async with calling(gateway(FakeIndex(), rag=RAG)) as client:

@@ -103,13 +103,13 @@ class Rag:
         retrieval: dict[str, Any] = {
             "index": self.config.index,
             "mode": found.mode,
-            "passages": [_where(n, p) for n, p in enumerate(found.passages, start=1)],
             "milliseconds": round(found.seconds * 1000),
         }
         if found.best_similarity is not None:
             retrieval["bestSimilarity"] = round(found.best_similarity, 4)
         report: dict[str, Any] = {"abstained": abstained, "retrieval": retrieval}
         if self.config.citations:
+            retrieval["passages"] = [_where(n, p) for n, p in enumerate(found.passages, start=1)]
             report["citations"] = [_citation(n, found.passages[n - 1]) for n in real]
         if invented:
             report["unknownCitations"] = invented
