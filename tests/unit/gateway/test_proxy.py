@@ -271,7 +271,7 @@ async def test_the_system_prompt_is_for_chats_that_bring_none(gateway: Any, engi
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     (tmp_path / "alice").write_text("plain-key\n")
-    (tmp_path / "bob").write_text(json.dumps({"key": "json-key", "user": "Bob", "groups": ["law"]}))
+    (tmp_path / "bob").write_text(json.dumps({"key": "json-key", "user": "Bob"}))
     return tmp_path
 
 

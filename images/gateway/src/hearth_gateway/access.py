@@ -20,11 +20,10 @@ CHECK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who holds a key: the Secret's entry, and the user and groups that it may name."""
+    """Who holds a key: the Secret's entry, and the user that it may name."""
 
     entry: str
     user: str
-    groups: tuple[str, ...] = ()
 
 
 ANYONE = Caller(entry="", user="anonymous")
@@ -92,7 +91,7 @@ def _version(path: Path) -> tuple[int, int] | None:
 
 
 def _read(path: Path) -> tuple[bytes, Caller] | None:
-    """One entry: the key itself, or JSON {"key", "user", "groups"}. One that is neither lets nobody in, and is told."""
+    """One entry: the key itself, or JSON {"key", "user"}. One that is neither lets nobody in, and is told."""
     try:
         key, caller = _entry(path.name, path.read_text(encoding="utf-8").strip())
     except (OSError, ValueError, RecursionError) as error:
@@ -115,11 +114,9 @@ def _reason(error: Exception) -> str:
 def _entry(name: str, text: str) -> tuple[str, Caller]:
     """The key and who holds it. Raises ValueError."""
     found = json.loads(text) if text.startswith("{") else {"key": text}
-    key, user, groups = found.get("key"), found.get("user", name), found.get("groups", [])
+    key, user = found.get("key"), found.get("user", name)
     if not isinstance(key, str) or not key.strip():
         raise ValueError("the key must be text that is not empty")
     if not isinstance(user, str):
         raise ValueError("user must be text")
-    if not isinstance(groups, list) or not all(isinstance(g, str) for g in groups):
-        raise ValueError("groups must be a list of texts")
-    return key.strip(), Caller(name, user, tuple(groups))
+    return key.strip(), Caller(name, user)

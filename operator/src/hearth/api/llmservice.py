@@ -163,7 +163,7 @@ class Access(ApiModel):
     """Who may call the service."""
 
     api_keys_secret_ref: LocalObjectReference | None = None
-    """Secret with one API key per entry: the entry's value is the key itself, or JSON {"key", "user", "groups"}.
+    """Secret with one API key per entry: the entry's value is the key itself, or JSON {"key", "user"}.
     Unset: no key is asked for."""
 
 
