@@ -149,7 +149,8 @@ class Rollout(ApiModel):
     """How long a stopping engine or gateway pod may take to finish the requests it has. Unset: as long as a request may
     take, gateway.requestTimeout, at least 10m. A shorter one ends pods sooner and cuts what takes longer."""
     revision_history_limit: Annotated[int, Field(ge=0, le=20)] | None = None
-    """Old revisions kept for `kubectl rollout undo`. Unset: 3."""
+    """Old ReplicaSets that are kept to look at. Unset: 3. To go back, put the old spec back: the operator reverts
+    `kubectl rollout undo`."""
 
 
 class Prompt(ApiModel):

@@ -65,7 +65,7 @@ class FromFineTune(ApiModel):
     name: Name
     """Name of the FineTuneJob."""
     artifact: Literal["Merged", "Adapter"] | None = None
-    """Which artifact. Unset: the best one that passed its gate (Merged where there is one)."""
+    """Which artifact. Unset: Merged. An Adapter cannot be served by itself."""
     digest: Digest | None = None
     """Pins one artifact. An artifact whose gate was not met is used only when its digest is written here."""
 
@@ -92,7 +92,8 @@ class ModelSource(ApiModel):
     uri: Uri | None = None
     """`hf://repo@revision`, `pvc://claim/path` or `oci://image[@digest]` (mounted as an image volume)."""
     from_fine_tune: FromFineTune | None = None
-    """A FineTuneJob's artifact; its digest is pinned and verified before the model is loaded."""
+    """A FineTuneJob's artifact; its digest is pinned and verified before the model is loaded. Only for an LLMService: a
+    FineTuneJob refuses it."""
     secret_ref: LocalObjectReference | None = None
     """Secret with the hub token under the key `token`. Only for hf://."""
 
@@ -101,7 +102,8 @@ class Accelerator(ApiModel):
     """The GPUs that one pod asks for."""
 
     count: Annotated[int, Field(ge=0, le=16)] | None = None
-    """GPUs per pod. 0 runs on CPU. Unset: worked out from the memory plan."""
+    """GPUs per pod. 0 runs on CPU. Unset: an LLMService takes as many as its memory plan needs; a FineTuneJob takes one
+    GPU where there is one or the fields beside this one describe one, else the CPU."""
     resource_name: Annotated[str, StringConstraints(max_length=253)] | None = None
     """Extended resource to ask for. Unset: nvidia.com/gpu."""
     min_memory: Quantity | None = None
@@ -131,7 +133,8 @@ class Scheduling(ApiModel):
     """Where and in which queue the pods run."""
 
     queue_name: Name | None = None
-    """Kueue LocalQueue. The workload is created suspended and Kueue admits it."""
+    """Kueue LocalQueue. A training Job is created suspended and Kueue admits it. Of a service, the engine's Deployment
+    is given Kueue's label, and nothing else."""
     priority_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
     """PriorityClass of the pods."""
     node_selector: Labels | None = None
@@ -194,14 +197,14 @@ class PodOverrides(ApiModel):
     annotations: Annotations | None = None
     """Extra annotations. Annotations under hearth.dev/ are refused."""
     node_selector: Labels | None = None
-    """Merged over scheduling.nodeSelector."""
+    """Labels that the node must carry; merged over scheduling.nodeSelector where the resource has one."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
-    """Added to scheduling.tolerations."""
+    """Taints that the pods tolerate; added to scheduling.tolerations where the resource has them."""
     affinity: Annotated[Json, PreserveUnknown()] | None = None
-    """A core/v1 Affinity; its node affinity is combined with the one for GPUs."""
+    """A core/v1 Affinity; its node affinity is combined with the one for GPUs, where the pod asks for any."""
     env: Annotated[list[EnvVar], Field(max_length=64), ListMap()] | None = None
-    """Extra literal environment variables of the main container, and of the one that reads the model's facts:
-    HF_ENDPOINT and HTTPS_PROXY have to reach both."""
+    """Extra literal environment variables of the main container. Where a model is read first, they reach the container
+    that does so too: HF_ENDPOINT and HTTPS_PROXY have to reach both."""
     resources: ResourceRequirements | None = None
     """CPU and memory of the main container."""
     runtime_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
