@@ -58,7 +58,7 @@ func openRig(t *testing.T, dir, state string) *rig {
 func temporary(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("mounting and loop devices need root: run `sudo make csi-test`")
+		t.Skip("mounting and loop devices need root: run `make test-storage`, as root")
 	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
