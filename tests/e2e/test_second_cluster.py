@@ -20,18 +20,26 @@ from hearth_cluster.state import ClusterState
 
 
 def keeper(image: str) -> list[dict[str, Any]]:
-    """A claim and a pod that has it mounted."""
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "kept", "namespace": "default"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "320Mi"}}},
-    }
+    """Two claims, and a pod that has one mounted and the other as a raw device."""
+    claims = [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "volumeMode": mode,
+                "resources": {"requests": {"storage": size}},
+            },
+        }
+        for name, mode, size in (("kept", "Filesystem", "320Mi"), ("raw", "Block", "10Mi"))
+    ]
     container = {
         "name": "main",
         "image": image,
         "command": ["python3", "-c", "import time; time.sleep(3600)"],
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        "volumeDevices": [{"name": "raw", "devicePath": "/dev/raw"}],
     }
     pod = {
         "apiVersion": "v1",
@@ -39,10 +47,13 @@ def keeper(image: str) -> list[dict[str, Any]]:
         "metadata": {"name": "keeper", "namespace": "default"},
         "spec": {
             "containers": [container],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}],
+            "volumes": [
+                {"name": "data", "persistentVolumeClaim": {"claimName": "kept"}},
+                {"name": "raw", "persistentVolumeClaim": {"claimName": "raw"}},
+            ],
         },
     }
-    return [claim, pod]
+    return [*claims, pod]
 
 
 def traces(state: ClusterState, network: NodeNetwork) -> dict[str, Any]:
@@ -99,6 +110,8 @@ def test_a_second_cluster_has_its_own_network_and_leaves_nothing(node_cluster: C
         "cgroups",
         "folders",
     }
+    # The file system's, the raw volume's, and the kubelet's own over that, which would keep it attached.
+    assert len(up["loop devices"]) == 3
 
     # The worst moment: half of it has just been killed, with a volume mounted.
     supervisor = Supervisor(second.state.folder)

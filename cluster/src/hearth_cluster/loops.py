@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hearth_cluster.errors import ClusterError
 from hearth_cluster.processes import run_checked
 
 SYSFS = Path("/sys/block")
@@ -35,7 +36,12 @@ def detach_below(folder: Path) -> list[str]:
     The kubelet puts one of its own over each raw device it hands to a pod, and a killed driver leaves those of Block
     volumes. One that a mount still holds is detached by the kernel when the mount goes.
     """
-    devices = below(folder.resolve(), attached())
+    files = attached()
+    devices = below(folder.resolve(), files)
     for device in devices:
-        run_checked(["losetup", "--detach", device])
+        try:
+            run_checked(["losetup", "--detach", device])
+        except ClusterError:
+            if attached().get(device) == files[device]:
+                raise  # and not detached meanwhile, by a mount that went
     return devices

@@ -191,12 +191,17 @@ def down(state: ClusterState, progress: Progress) -> None:
     """
     with progress.step(f"taking {state.name} down"):
         supervisor = Supervisor(state.folder)
+        # The driver first: it freezes a file system while it copies it, and who waits for that one can't be killed.
+        supervisor.stop(["csi-driver"], seconds=3)
+        mounts.thaw(loops.below(state.folder.resolve(), loops.attached()))
         supervisor.stop([name for name in supervisor.names() if name != "containerd"], seconds=3)
         network, files = _network(state), _files(state)
         cgroups.remove(network.namespace)
         tidy = supervisor.running("containerd") and image_store.tidy(binaries.tool("ctr"), files.containerd_socket)
         supervisor.stop(["containerd"], seconds=5)
         network.kill_processes()
+        # Before the mounts go as well: a device over a bind mount, as the kubelet makes, is called "/" after it.
+        loops.detach_below(state.folder)
         mounts.unmount_below(state.folder, files.run, files.images)
         loops.detach_below(state.folder)
         if not tidy:

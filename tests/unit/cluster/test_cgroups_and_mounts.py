@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ MOUNTINFO = r"""
 22 27 0:21 / /proc rw - proc proc rw
 30 27 8:1 / /state/a rw - ext4 /dev/a rw
 31 30 8:1 / /state/a/kubelet rw shared:1 - ext4 /dev/a rw
-32 31 8:1 / /state/a/kubelet/pods/1/volume\040one rw - xfs /dev/loop0 rw
+32 31 7:0 / /state/a/kubelet/pods/1/volume\040one rw - xfs /dev/loop0 rw
 33 27 8:1 / /state/ab rw - ext4 /dev/a rw
 """.strip()
 
@@ -27,6 +28,70 @@ def test_mounts_below_a_folder_come_off_innermost_first() -> None:
 
 def test_a_folder_whose_name_only_begins_alike_is_left_alone() -> None:
     assert Path("/state/ab") not in mounts.below([Path("/state/a")], MOUNTINFO)
+
+
+class Kernel:
+    """A mount table that umount changes as the kernel does, and what was called."""
+
+    def __init__(self, text: str, *, twins: Iterable[str] = ()) -> None:
+        self.lines = text.splitlines()
+        self.twins = set(twins)
+        self.calls: list[list[str]] = []
+
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def run(self, argv: Iterable[str | Path]) -> str:
+        words = [str(word) for word in argv]
+        self.calls.append(words)
+        if words[0] == "umount":
+            there = [line for line in self.lines if line.split(" ")[4] == words[-1]]
+            assert there, f"umount: {words[-1]}: not mounted"
+            gone = there if words[-1] in self.twins else there[-1:]
+            self.lines = [line for line in self.lines if line not in gone]
+        return ""
+
+
+def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "table", kernel.text)
+    monkeypatch.setattr(mounts, "run_checked", kernel.run)
+
+
+def test_a_mount_that_another_unmount_took_along_is_not_unmounted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Below a bind mount that shares with its parent each mount is there twice, and goes with its twin.
+    lines = [f"{number} 31 0:9 / /state/a/token rw shared:1 - tmpfs tmpfs rw" for number in (41, 42)]
+    kernel = Kernel("\n".join([MOUNTINFO, *lines]).replace("\\040", "-"), twins=["/state/a/token"])
+    use(kernel, monkeypatch)
+    assert mounts.unmount_below(Path("/state/a"))[:2] == [
+        Path("/state/a/token"),
+        Path("/state/a/kubelet/pods/1/volume-one"),
+    ]
+    assert mounts.mounted(kernel.text()) == [Path("/proc"), Path("/state/ab")]
+
+
+def test_the_kubelets_folder_leaves_the_group_of_a_shared_root_before_it_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel("21 1 8:1 / / rw shared:1 - ext4 /dev/a rw")
+    use(kernel, monkeypatch)
+    mounts.ensure_shared(tmp_path)
+    assert kernel.calls == [
+        ["mount", "--bind", "--make-private", str(tmp_path), str(tmp_path)],
+        ["mount", "--make-rshared", str(tmp_path)],
+    ]
+
+
+def test_only_what_lies_on_the_clusters_devices_is_thawed(monkeypatch: pytest.MonkeyPatch) -> None:
+    thawed: list[Path] = []
+
+    def thaw_at(point: Path) -> None:
+        thawed.append(point)
+        raise OSError("it is not frozen")
+
+    monkeypatch.setattr(mounts, "table", lambda: f"{MOUNTINFO}\n34 27 7:1 / /other rw - xfs /dev/loop1 rw")
+    monkeypatch.setattr(mounts, "_thaw_at", thaw_at)
+    mounts.thaw(["/dev/loop0", "/dev/loop10"])
+    assert thawed == [Path("/state/a/kubelet/pods/1/volume one")]
 
 
 @pytest.fixture

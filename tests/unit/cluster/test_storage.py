@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hearth_cluster import csi_driver, loops, storage
 from hearth_cluster.cluster import Cluster
+from hearth_cluster.errors import ClusterError
 from hearth_cluster.paths import source_dir
 from hearth_cluster.processes import Component, Supervisor
 from hearth_cluster.state import ClusterState
@@ -96,6 +97,26 @@ def test_the_loop_devices_of_a_cluster_are_told_from_all_others(tmp_path: Path) 
     devices = loops.attached(tmp_path)
     # loop10 lies over loop1: the one on top goes first.
     assert loops.below(Path("/state/a"), devices) == ["/dev/loop10", "/dev/loop1"]
+
+
+@pytest.mark.parametrize("still_there", [False, True])
+def test_a_device_that_goes_with_its_mount_meanwhile_is_as_good_as_detached(
+    monkeypatch: pytest.MonkeyPatch, still_there: bool
+) -> None:
+    devices = {"/dev/loop1": Path("/state/a/volumes/image")}
+
+    def losetup(argv: object) -> str:
+        if not still_there:
+            devices.clear()
+        raise ClusterError("losetup: /dev/loop1: detach failed: No such device or address")
+
+    monkeypatch.setattr(loops, "attached", lambda: dict(devices))
+    monkeypatch.setattr(loops, "run_checked", losetup)
+    if still_there:
+        with pytest.raises(ClusterError, match="detach failed"):
+            loops.detach_below(Path("/state/a"))
+    else:
+        assert loops.detach_below(Path("/state/a")) == ["/dev/loop1"]
 
 
 class Recorded(Supervisor):
