@@ -53,6 +53,35 @@ func TestAFilesystemGrowsWhileAPodWritesToIt(t *testing.T) {
 	}
 }
 
+func TestAStagingCutShortBeforeItGrewTheFilesystemIsCompletedByTheRetry(t *testing.T) {
+	rig := newRig(t)
+	id := rig.create("claim", 400*mebibyte, filesystem(), nil).GetVolumeId()
+	if err := rig.stage(id, filesystem()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rig.release(id) })
+	before := sizeAt(t, rig.staging(id))
+	// As if it had been staged at this size: it is mounted, and neither device nor file system have grown.
+	if _, err := rig.store.Expand(id, volumes.Range{Required: 900 * mebibyte}); err != nil {
+		t.Fatal(err)
+	}
+
+	reader := filesystem()
+	reader.AccessMode.Mode = csi.VolumeCapability_AccessMode_SINGLE_NODE_READER_ONLY
+	for _, test := range []struct {
+		capability *csi.VolumeCapability
+		least      int64
+	}{{reader, before}, {filesystem(), before + 450*mebibyte}} {
+		if err := rig.stage(id, test.capability); err != nil {
+			t.Fatal(err)
+		}
+		size := sizeAt(t, rig.staging(id))
+		if size < test.least || (test.least == before && size != before) {
+			t.Errorf("%v: the file system has %d bytes, it had %d", test.capability.GetAccessMode(), size, before)
+		}
+	}
+}
+
 func TestDataOutlivesThePod(t *testing.T) {
 	rig := newRig(t)
 	id := rig.create("claim", 400*mebibyte, filesystem(), nil).GetVolumeId()

@@ -91,7 +91,7 @@ func (d *Driver) stageFilesystem(volume volumes.Volume, target string, capabilit
 		return err
 	} else if mounted {
 		if slices.ContainsFunc(entries, func(entry mount.Entry) bool { return entry.Device == there.Device }) {
-			return nil // staged already
+			return growStaged(device, target, capability)
 		}
 		return refused("the staging path %s is a mount of something else (%s, device %s): unmount that first", target, there.Type, there.Device)
 	}
@@ -124,6 +124,18 @@ func (d *Driver) hold(volume volumes.Volume, device *loop.Device) (string, *os.F
 	}
 	attached, file, err := loop.Attach(d.store.Image(volume.ID), loop.Options{AutoClear: true})
 	return attached.Path, file, err
+}
+
+// growStaged completes a staging that ended between the mount and the growth of
+// what was mounted, such as by the death of the driver.
+func growStaged(device *loop.Device, target string, capability *csi.VolumeCapability) error {
+	if readOnly(capability) {
+		return nil
+	}
+	if err := device.Resize(); err != nil {
+		return err
+	}
+	return xfs.Grow(target)
 }
 
 func mountAndGrow(device, target string, capability *csi.VolumeCapability) error {

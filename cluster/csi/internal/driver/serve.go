@@ -32,7 +32,7 @@ func Serve(ctx context.Context, driver *Driver, endpoint, registrationDir string
 	csi.RegisterNodeServer(server, driver)
 	servers := map[*grpc.Server]net.Listener{server: listener}
 	if registrationDir != "" {
-		path := filepath.Join(registrationDir, Name+"-reg.sock")
+		path := filepath.Join(registrationDir, registrationSocket)
 		listener, err := listen(path)
 		if err != nil {
 			return err
@@ -55,6 +55,10 @@ func Serve(ctx context.Context, driver *Driver, endpoint, registrationDir string
 		return fmt.Errorf("serve: %w", err)
 	}
 }
+
+// registrationSocket is short, because the kubelet's folder may lie deep; the
+// kubelet takes a driver's name from its answer.
+const registrationSocket = "csi.sock"
 
 // longestSocketPath is the size of sockaddr_un's sun_path less its final zero (unix(7)).
 const longestSocketPath = 107

@@ -3,6 +3,7 @@ package driver_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -104,6 +106,33 @@ func mountDisk(t *testing.T, folder string, reflinks bool) {
 	command(t, "mkfs.xfs", "-q", "-m", kind, image)
 	command(t, "mount", "-o", "loop", image, folder)
 	t.Cleanup(func() { command(t, "umount", folder) })
+}
+
+// A pod that fills the disk must not take down what could delete its volume.
+func TestAFullDiskDoesNotKeepTheDriverFromItsNextStart(t *testing.T) {
+	dir := temporary(t)
+	state := filepath.Join(dir, "disk")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mount", "-t", "tmpfs", "-o", "size=64k", "none", state)
+	t.Cleanup(func() { command(t, "umount", state) })
+	openRig(t, dir, state).store.Close()
+	full, err := os.Create(filepath.Join(state, "full"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	if _, err := full.Write(make([]byte, 128<<10)); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+
+	rig := openRig(t, dir, state)
+
+	rig.store.Close() // before the disk goes
+	if rig.store.Reflinks() {
+		t.Error("the driver expects reflinks of a disk that it couldn't try")
+	}
 }
 
 func TestAVolumeInUseIsNotDeleted(t *testing.T) {
@@ -258,7 +287,7 @@ func TestTheKubeletLearnsOfTheDriver(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- driver.Serve(ctx, rig.Driver, socket, registry) }()
-	connection, err := grpc.NewClient("unix://"+filepath.Join(registry, "csi.hearth.dev-reg.sock"),
+	connection, err := grpc.NewClient("unix://"+filepath.Join(registry, "csi.sock"),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -86,8 +86,17 @@ func eachExtent(file *os.File, size int64, visit func(start, end int64) error) e
 	return nil
 }
 
-// canReflink tries a clone of one block: the only answer that can be trusted.
+// canReflink tries a clone of one block: the only answer that can be trusted. On
+// a full disk there is none: until the next start nothing relies on reflinks then.
 func canReflink(dir string) (bool, error) {
+	cloned, err := cloneOneBlock(dir)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return false, nil
+	}
+	return cloned, err
+}
+
+func cloneOneBlock(dir string) (bool, error) {
 	probe, err := os.MkdirTemp(dir, ".reflink-")
 	if err != nil {
 		return false, err
