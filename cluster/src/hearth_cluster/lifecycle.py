@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hearth_cluster import kind, loopback, native
 from hearth_cluster.cluster import Cluster
@@ -38,11 +40,26 @@ def up(state: ClusterState, progress: Progress, *, profile: str = native.PROFILE
 @contextmanager
 def alone(state: ClusterState) -> Iterator[None]:
     """Keeps a second `up` or `down` of the same cluster waiting, which would start or stop everything twice."""
-    folder = clusters_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".{state.name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    path = _lock(state)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # `down` removes the file: who waited for that one meanwhile shuts out nobody.
+            if _is(path, handle.fileno()):
+                yield
+                return
+
+
+def _lock(state: ClusterState) -> Path:
+    return clusters_dir() / f".{state.name}.lock"
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def choose_provider(wanted: str, state: ClusterState) -> str:
@@ -71,16 +88,19 @@ def down(state: ClusterState, progress: Progress) -> None:
     if not state.exists():
         return
     with alone(state):
-        settings = state.settings()
-        if not state.exists():
-            return  # another `down` was at it
-        if settings.get("provider") == kind.PROVIDER:
-            kind.down(state, progress)
-        elif settings.get("profile") == native.PROFILE:
-            native.down(state, progress)
-        else:
-            loopback.down(state)
-    (clusters_dir() / f".{state.name}.lock").unlink(missing_ok=True)
+        if state.exists():  # else another `down` was at it
+            _remove(state, progress)
+        _lock(state).unlink(missing_ok=True)
+
+
+def _remove(state: ClusterState, progress: Progress) -> None:
+    settings = state.settings()
+    if settings.get("provider") == kind.PROVIDER:
+        kind.down(state, progress)
+    elif settings.get("profile") == native.PROFILE:
+        native.down(state, progress)
+    else:
+        loopback.down(state)
 
 
 def reap() -> list[str]:

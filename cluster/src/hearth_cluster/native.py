@@ -30,6 +30,7 @@ from hearth_cluster import (
 )
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.controlplane import ControlPlane, wait_for
+from hearth_cluster.errors import ClusterError
 from hearth_cluster.network import NodeNetwork
 from hearth_cluster.node import Node
 from hearth_cluster.node_config import NodeFiles
@@ -72,9 +73,24 @@ def _settle(state: ClusterState, *, owned: bool) -> None:
         if "network" not in state.settings():
             recorded = [ipaddress.IPv4Network(found["network"]) for found in others if "network" in found]
             network = subnets.choose(state.name, [*recorded, *subnets.routed()])
+            _refuse_a_namesake(NodeNetwork(state.name, network))
             store = image_store.choose(found.get("images", "") for found in others)
             state.update(profile=PROFILE, provider=PROVIDER, network=str(network), images=str(store))
         state.own(owned=owned)
+
+
+def _refuse_a_namesake(network: NodeNetwork) -> None:
+    """Two users' clusters of one name would be one in all that has its name on the machine, and end each other.
+
+    Raises:
+        ClusterError: the namespace of a new cluster is there already.
+    """
+    if network.exists():
+        raise ClusterError(
+            f"the network namespace {network.namespace} is there, and no cluster in {clusters_dir()} has made it: "
+            "choose another --name if it is another user's (sudo may have another HOME), or set XDG_STATE_HOME to that "
+            f"of its cluster; if its state is lost: ip netns delete {network.namespace}"
+        )
 
 
 @contextmanager

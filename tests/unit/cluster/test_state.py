@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
-from hearth_cluster import loopback
+from hearth_cluster import lifecycle, loopback, native, subnets
 from hearth_cluster.controlplane import ControlPlane
 from hearth_cluster.errors import ClusterError
+from hearth_cluster.network import NodeNetwork
 from hearth_cluster.processes import ProcessIdentity, without_proxies
+from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState, all_clusters
 
 
@@ -69,6 +74,46 @@ def test_a_second_up_frees_a_cluster_from_a_process_that_is_gone(state: ClusterS
     state.update(owner=vars(identity))
     state.own(owned=False)
     assert state.owner() is None
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Lets something happen while this process waits for its first lock."""
+    real, pending = fcntl.flock, [meanwhile]
+
+    def flock(handle: IO[str], operation: int) -> None:
+        if pending:
+            pending.pop()()
+        real(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_who_waited_for_a_down_holds_the_lock_that_the_next_one_waits_for(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = lifecycle._lock(state)
+    interrupted(monkeypatch, lock.unlink)
+    with lifecycle.alone(state), lock.open() as next_one, pytest.raises(BlockingIOError):
+        fcntl.flock(next_one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_down_leaves_no_lock_even_if_another_was_faster(state: ClusterState, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.update(profile="control-plane")
+    interrupted(monkeypatch, state.remove)
+    lifecycle.down(state, Progress())
+    assert list(state.folder.parent.iterdir()) == []
+
+
+def test_a_new_cluster_does_not_move_into_the_namespace_of_another_users(
+    state: ClusterState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subnets, "routed", list)
+    monkeypatch.setattr(NodeNetwork, "exists", lambda network: True)
+    with pytest.raises(ClusterError, match=r"namespace hearth-one is there.*choose another --name"):
+        native._settle(state, owned=False)
+    assert not state.exists()
+    state.update(network="10.200.1.0/24")  # its own: `up` repairs it
+    native._settle(state, owned=False)
 
 
 def test_a_cluster_without_a_registry_says_what_to_bring_up(state: ClusterState) -> None:
