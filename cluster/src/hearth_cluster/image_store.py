@@ -29,18 +29,22 @@ def tidy(ctr: Path, socket: Path, seconds: float = 10.0) -> bool:
     command = [str(ctr), "--address", str(socket), "--namespace", "k8s.io"]
     deadline = time.monotonic() + seconds
     for kind, remove in (("containers", ["delete"]), ("sandboxes", ["remove", "--force"])):
-        while names := identifiers(_run(*command, kind, "list")):
-            _run(*command, kind, *remove, *names)
+        while names := _listed([*command, kind, "list"]):
+            subprocess.run([*command, kind, *remove, *names], capture_output=True, check=False)
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
+        if names is None:
+            return False
     return True
+
+
+def _listed(command: list[str]) -> list[str] | None:
+    """What ctr lists; None where it fails, which must not be taken for nothing."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return identifiers(done.stdout) if done.returncode == 0 else None
 
 
 def identifiers(table: str) -> list[str]:
     """The first column of one of ctr's tables, without its header."""
     return [line.split()[0] for line in table.splitlines()[1:] if line.strip()]
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

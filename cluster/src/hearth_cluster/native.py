@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,7 @@ def up(state: ClusterState, progress: Progress, *, owned: bool = False) -> Clust
     `owned` ties it to the calling process: once that process is gone, `lifecycle.reap` removes the cluster.
     """
     state.require_profile(PROFILE)
+    node_config.require_short(state.folder)
     preflight.require(PROFILE)
     programs = dict(binaries.tools([*CONTROL_PLANE_TOOLS, *node.NODE_TOOLS, *storage.PROGRAMS], progress))
     programs[csi_driver.NAME] = csi_driver.program(progress)
@@ -162,8 +163,16 @@ def _start(state: ClusterState, parts: Node, pause_image: Path, progress: Progre
         cluster.apply(*node_config.dns_objects(parts.network.address))
         for component in (parts.coredns(), parts.kubelet(), parts.kube_proxy()):
             supervisor.ensure(component)
-        wait_for(lambda: _ready(cluster, parts), "the node to be Ready", supervisor, ("kubelet", "containerd"))
+        _await_node(lambda: _ready(cluster, parts), supervisor)
     return cluster
+
+
+def _await_node(ready: Callable[[], bool], supervisor: Supervisor) -> None:
+    """Waits until the node is Ready. It would be without names and Services as well, so these must run too."""
+    names = ("kubelet", "containerd", "coredns", "kube-proxy")
+    wait_for(ready, "the node to be Ready", supervisor, names)
+    for name in names:
+        supervisor.require(name)
 
 
 def _import_pause(parts: Node, archive: Path, supervisor: Supervisor) -> None:
@@ -213,7 +222,7 @@ def down(state: ClusterState, progress: Progress) -> None:
         supervisor.stop([name for name in supervisor.names() if name != "containerd"], seconds=3)
         network, files = _network(state), _files(state)
         cgroups.remove(network.namespace)
-        tidy = supervisor.running("containerd") and image_store.tidy(binaries.tool("ctr"), files.containerd_socket)
+        tidy = _tidy(supervisor, files)
         supervisor.stop(["containerd"], seconds=5)
         network.kill_processes()
         # Before the mounts go as well: a device over a bind mount, as the kubelet makes, is called "/" after it.
@@ -227,6 +236,13 @@ def down(state: ClusterState, progress: Progress) -> None:
         shutil.rmtree(files.run, ignore_errors=True)
         _remove_log_links(state.folder)
         state.remove()
+
+
+def _tidy(supervisor: Supervisor, files: NodeFiles) -> bool:
+    """Leaves only images in the store, if it can: ctr is not built for it, since `down` must work without Go too."""
+    if not supervisor.running("containerd") or binaries.missing(["ctr"]):
+        return False
+    return image_store.tidy(binaries.tool("ctr"), files.containerd_socket)
 
 
 def _remove_log_links(folder: Path) -> None:

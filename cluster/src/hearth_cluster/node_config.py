@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from hearth_cluster.addresses import DNS_ADDRESS, DOMAIN, POD_SUBNET
+from hearth_cluster.errors import ClusterError
 
 REGISTRY = "registry.hearth.internal"
 """How image references name the cluster's own registry, whatever its address is."""
@@ -17,6 +19,12 @@ REGISTRY = "registry.hearth.internal"
 REGISTRY_PORT = 5000
 DNS_PORT = 53
 PAUSE_IMAGE = "localhost/hearth/pause:1"
+
+SOCKET_PATH_BYTES = 107
+"""Of a Unix socket (unix(7))."""
+
+_STATE_SOCKETS = ("kubelet/plugins_registry/csi.sock", "kubelet/pod-resources/kubelet.sock")
+"""The storage driver's, which the kubelet finds there, and the kubelet's own."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,18 @@ class NodeFiles:
     def config(self) -> Path:
         """Folder of the files rendered here."""
         return self.state / "config"
+
+
+def require_short(state: Path) -> None:
+    """Raises ClusterError if sockets below a cluster's state folder would have longer paths than Linux allows."""
+    longest = SOCKET_PATH_BYTES - max(len(f"/{socket}") for socket in _STATE_SOCKETS)
+    found = len(os.fsencode(state))
+    if found > longest:
+        raise ClusterError(
+            f"{state} has {found} bytes, and a node's state folder may have {longest}: the kubelet's sockets are below "
+            f"it, and Linux allows their paths {SOCKET_PATH_BYTES}; choose a shorter --name, or set XDG_STATE_HOME to "
+            "a shorter folder"
+        )
 
 
 def containerd(files: NodeFiles, cni_programs: Path, programs: Path) -> str:
@@ -205,7 +225,7 @@ def corefile(files: NodeFiles, address: str) -> str:
     errors
     ready {address}:8181
     kubernetes {DOMAIN} in-addr.arpa ip6.arpa {{
-        kubeconfig {files.state / "coredns.conf"}
+        kubeconfig "{files.state / "coredns.conf"}"
         pods insecure
         ttl 5
     }}

@@ -61,5 +61,8 @@ def ensure_user(kubeadm: Path, folder: Path, user: str, name: str) -> None:
     path = folder / f"{name}.conf"
     if not path.exists():
         command: Command = [kubeadm, "kubeconfig", "user", "--config", folder / "kubeadm.yaml", "--client-name", user]
-        path.touch(mode=0o600)
-        path.write_text(run_checked(command))
+        content = run_checked(command)
+        scratch = path.with_suffix(".tmp")
+        scratch.touch(mode=0o600)
+        scratch.write_text(content)
+        scratch.rename(path)  # whole or not at all: the next `up` takes it as it is

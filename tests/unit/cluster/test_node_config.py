@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from hearth_cluster import node_config
+from hearth_cluster import node_config, pki
+from hearth_cluster.errors import ClusterError
 from hearth_cluster.node_config import NodeFiles
 
 FILES = NodeFiles(Path("/state/a"), Path("/run/hearth/a"), Path("/cache/containerd/0"), Path("/cache/registry"))
@@ -61,6 +62,34 @@ def test_a_socket_of_a_shim_fits_into_its_address() -> None:
     text = node_config.containerd(longest, Path("/c"), Path("/p"))
     directory = tomllib.loads(text)["plugins"]["io.containerd.shim.v1.manager"]["socket_dir"]
     assert len(directory) <= 42  # containerd refuses a longer one
+
+
+def test_a_state_folder_too_deep_for_the_kubelets_sockets_is_refused_at_the_start() -> None:
+    deepest = Path("/" + "h" * 71)
+    for socket in node_config._STATE_SOCKETS:
+        assert len(str(deepest / socket)) <= 107
+    node_config.require_short(deepest)
+    for deeper in (f"{deepest}h", f"/{'h' * 69}ä{'h' * 1}"):
+        with pytest.raises(ClusterError, match="has 73 bytes, and a node's state folder may have 72"):
+            node_config.require_short(Path(deeper))
+
+
+def test_paths_with_spaces_reach_coredns_whole() -> None:
+    files = NodeFiles(Path("/my state/a"), FILES.run, FILES.images, FILES.registry)
+    assert '        kubeconfig "/my state/a/coredns.conf"\n' in node_config.corefile(files, ADDRESS)
+
+
+def test_a_kubeconfig_that_could_not_be_made_is_made_by_the_next_try(tmp_path: Path) -> None:
+    kubeadm = tmp_path / "kubeadm"
+    kubeadm.write_text("#!/bin/sh\nexit 1\n")
+    kubeadm.chmod(0o755)
+    with pytest.raises(ClusterError):
+        pki.ensure_user(kubeadm, tmp_path, "system:coredns", "coredns")
+    kubeadm.write_text("#!/bin/sh\necho apiVersion: v1\n")
+    pki.ensure_user(kubeadm, tmp_path, "system:coredns", "coredns")
+    assert (tmp_path / "coredns.conf").read_text() == "apiVersion: v1\n"
+    assert (tmp_path / "coredns.conf").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "coredns.tmp").exists()
 
 
 def test_the_kubelet_accepts_the_machine_as_it_is() -> None:

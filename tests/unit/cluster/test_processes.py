@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hearth_cluster import native
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.processes import Component, ProcessIdentity, Supervisor, parse_stat, run_checked
 
@@ -129,6 +130,22 @@ def test_a_component_that_ended_is_reported_with_its_last_words(supervisor: Supe
         time.sleep(0.02)
     with pytest.raises(ClusterError, match="port is taken"):
         supervisor.require("brief")
+
+
+def test_a_node_without_names_or_services_is_not_up(supervisor: Supervisor) -> None:
+    for name in ("kubelet", "containerd", "coredns", "kube-proxy"):
+        supervisor.ensure(Component(name, SLEEP.argv))
+    native._await_node(lambda: True, supervisor)
+    identity = supervisor.identity("coredns")
+    assert identity is not None
+    identity.send(signal.SIGKILL)
+    while supervisor.running("coredns"):
+        time.sleep(0.02)
+    try:
+        with pytest.raises(ClusterError, match="coredns ended"):
+            native._await_node(lambda: True, supervisor)
+    finally:
+        supervisor.stop(supervisor.names())
 
 
 def test_a_failed_command_is_reported_with_what_it_printed() -> None:
