@@ -40,6 +40,15 @@ def missing_controllers(root: Path = ROOT) -> list[str]:
     return [name for name in _NEEDED if name not in present]
 
 
+def crowded(root: Path = ROOT) -> bool:
+    """Whether processes keep the root from handing its controllers to groups below it (cgroups(7)).
+
+    The machine's own root may have both. That of a container with a cgroup namespace is a group like any other, and
+    only such a one has a type.
+    """
+    return unified(root) and (root / "cgroup.type").exists() and bool((root / "cgroup.procs").read_text().strip())
+
+
 def ensure(name: str, root: Path = ROOT) -> None:
     """Makes the group `name` in every hierarchy: the kubelet's cgroupRoot must be there before it starts."""
     for hierarchy in hierarchies(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from hearth_cluster.cluster import Cluster
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.fakenodes import read_groups
 from hearth_cluster.images import images
+from hearth_cluster.processes import past_proxies
 from hearth_cluster.progress import Progress
 from hearth_cluster.state import ClusterState
 from hearth_cluster.status import table
@@ -60,7 +62,8 @@ def env(name: Name = "hearth") -> None:
     typer.echo(f"export KUBECONFIG={shlex.quote(str(state.kubeconfig))}")
     typer.echo(f"export PATH={shlex.quote(':'.join(folders))}:$PATH")
     # A proxy does not know the way to the API server, which is on this machine.
-    typer.echo('export NO_PROXY="${NO_PROXY:+$NO_PROXY,}127.0.0.1,10.0.0.0/8"')
+    direct = shlex.quote(past_proxies(os.environ, "127.0.0.1", "10.0.0.0/8"))
+    typer.echo(f"export NO_PROXY={direct} no_proxy={direct}")
 
 
 @commands.command("preflight")

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from hearth_cluster import kind
 from hearth_cluster.errors import ClusterError
+from hearth_cluster.processes import without_proxies
 
 _CA_IN_BUILD = "/run/ca.crt"
 """Where the Containerfiles mount the secret `ca`: the certificates that the builder's own network needs."""
@@ -103,7 +104,8 @@ class Buildah:
         # zstd: a third of gzip's time here, and less again on the node that pulls. No level: naming one makes buildah
         # compress again what the registry holds already.
         options = ["--tls-verify=false", "--compression-format", "zstd"]
-        _run([*self._buildah, "push", *options, reference, f"docker://{target}"], log, environment=self._environment)
+        direct = {**without_proxies(), **self._scratch}
+        _run([*self._buildah, "push", *options, reference, f"docker://{target}"], log, environment=direct)
 
     @property
     def _buildah(self) -> list[str]:
@@ -112,10 +114,14 @@ class Buildah:
 
     @property
     def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self._scratch}
+
+    @property
+    def _scratch(self) -> dict[str, str]:
         # Cache mounts (uv's downloads) lie in the folder for temporary files.
         scratch = self.storage / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
-        return {**os.environ, "TMPDIR": str(scratch)}
+        return {"TMPDIR": str(scratch)}
 
 
 def _build_options(build: Build) -> list[str]:

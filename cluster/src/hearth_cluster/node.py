@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from hearth_cluster.addresses import ControlPlaneAddresses
 from hearth_cluster.network import NodeNetwork
 from hearth_cluster.node_config import NodeFiles
-from hearth_cluster.processes import Component
+from hearth_cluster.processes import Component, search_path
 
 NODE_TOOLS = (
     "kubelet",
@@ -45,8 +44,7 @@ class Node:
     network: NodeNetwork
 
     def _component(self, name: str, config: str, flags: Sequence[str]) -> Component:
-        # iptables, runc and mkfs are in sbin, which a user's PATH may lack; the shim is beside containerd.
-        path = f"{self.binaries['containerd'].parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        path = f"{self.binaries['containerd'].parent}:{search_path()}"  # the shim is beside containerd
         argv = (*self.network.prefix, str(self.binaries[name]), *flags)
         return Component(name, argv, {"PATH": path}, (self.files.config / config,))
 

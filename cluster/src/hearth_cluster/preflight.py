@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from hearth_cluster import cgroups, kind
 from hearth_cluster.binaries import go_problem
 from hearth_cluster.errors import ClusterError
 from hearth_cluster.paths import cache_dir
-from hearth_cluster.processes import run_checked
+from hearth_cluster.ports import listens
+from hearth_cluster.processes import run_checked, search_path
 
 # A program that must be found, by the Debian package that brings it.
 NODE_PACKAGES: dict[str, tuple[str, ...]] = {
@@ -37,6 +39,9 @@ IMAGE_PACKAGES: dict[str, tuple[str, ...]] = {
 _CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
 _CNI_PLUGINS = ("bridge", "host-local", "portmap", "loopback")
 _FILESYSTEMS = {"overlay": "overlay", "xfs": "xfs"}
+
+_DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
+"""Every kubelet's, whatever its root folder is."""
 
 NODE_DISK_BYTES = 35 * 10**9
 """As measured with the demo's images: Go's caches 15 GB, programs 1 GB, image builds 11 GB, the registry 2 GB, pulled
@@ -70,7 +75,7 @@ def problems(profile: str, provider: str = "native") -> list[Problem]:
     if provider == kind.PROVIDER:
         return [*_go(), *_disk(CONTROL_PLANE_DISK_BYTES), *_memory()]
     packages = {**NODE_PACKAGES, **IMAGE_PACKAGES}
-    machine = [*_disk(NODE_DISK_BYTES), *_memory(), *_kernel(), *_inotify(NODE_WATCHERS)]
+    machine = [*_disk(NODE_DISK_BYTES), *_memory(), *_kernel(), *_inotify(NODE_WATCHERS), *other_kubelet()]
     return [*_go(), *_rights(), *_packages(packages), *machine]
 
 
@@ -94,7 +99,7 @@ def explain(found: Iterable[Problem]) -> str:
 
 
 def fix(found: Iterable[Problem]) -> None:
-    """Installs the missing packages by apt-get, loads kernel modules and raises settings that are too small.
+    """Installs the missing packages by apt-get, loads kernel modules, and does whatever else one command mends.
 
     Raises:
         ClusterError: not root, no apt-get, or it failed.
@@ -105,9 +110,8 @@ def fix(found: Iterable[Problem]) -> None:
         _require_apt(packages)
         commands += [["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]]
     commands += [list(problem.command) for problem in listed if problem.command]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in commands:
-        run_checked(command, environment=environment)
+        run_checked(command, environment={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def _require_apt(packages: list[str]) -> None:
@@ -136,8 +140,7 @@ def missing_programs(packages: dict[str, tuple[str, ...]], which: Callable[[str]
 
 
 def _packages(packages: dict[str, tuple[str, ...]]) -> list[Problem]:
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    found = missing_programs(packages, lambda program: shutil.which(program, path=path))
+    found = missing_programs(packages, lambda program: shutil.which(program, path=search_path()))
     if not all((cni_programs() / name).exists() for name in _CNI_PLUGINS):
         package = "containernetworking-plugins"
         found.append(Problem("the CNI plugins are missing", f"apt-get install {package}", package))
@@ -178,7 +181,7 @@ def _memory() -> list[Problem]:
 
 def _inotify(needed: int) -> list[Problem]:
     limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
-    return watcher_problem(limit, used=_inotify_instances(), needed=needed)
+    return watcher_problem(limit, used=inotify_instances(os.geteuid()), needed=needed)
 
 
 def watcher_problem(limit: int, *, used: int, needed: int) -> list[Problem]:
@@ -190,15 +193,23 @@ def watcher_problem(limit: int, *, used: int, needed: int) -> list[Problem]:
     return [Problem(what, " ".join(command), command=command)]
 
 
-def _inotify_instances() -> int:
-    """Instances of processes that this user may look into: its own, which are those that count."""
+def inotify_instances(user: int, proc: Path = Path("/proc")) -> int:
+    """Instances of one user's processes. The limit is each user's own, and root may look into everybody's processes."""
     count = 0
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+    for process in proc.glob("[0-9]*"):
         try:
-            count += str(descriptor.readlink()) == "anon_inode:inotify"
+            if process.stat().st_uid == user:
+                count += sum(_is_inotify(descriptor) for descriptor in (process / "fd").iterdir())
         except OSError:
-            continue  # closed meanwhile, or not ours
+            continue  # ended meanwhile, or not to be looked into
     return count
+
+
+def _is_inotify(descriptor: Path) -> bool:
+    try:
+        return str(descriptor.readlink()) == "anon_inode:inotify"
+    except OSError:
+        return False  # closed meanwhile
 
 
 def _kernel() -> list[Problem]:
@@ -215,7 +226,27 @@ def _kernel() -> list[Problem]:
     if missing := cgroups.missing_controllers():
         mend = "boot with these cgroup controllers enabled (kernel parameter cgroup_enable=NAME)"
         found.append(Problem(f"cgroup controllers are missing: {', '.join(missing)}", mend))
-    return found
+    return [*found, *cgroup_root_problem()]
+
+
+def cgroup_root_problem(root: Path = cgroups.ROOT) -> list[Problem]:
+    """Processes in a container's root cgroup, where all of a container's start out."""
+    if not cgroups.crowded(root):
+        return []
+    group = root / "init"
+    move = f"mkdir -p {group} && xargs -rn1 <{root}/cgroup.procs >{group}/cgroup.procs"
+    command = ("sh", "-c", move)
+    return [
+        Problem("processes keep the container's root cgroup from having groups", shlex.join(command), None, command)
+    ]
+
+
+def other_kubelet(socket: Path = _DEVICE_PLUGINS, namespaces: Path = Path("/run/netns")) -> list[Problem]:
+    """A kubelet that no cluster of Hearth has started: a second one would take its place with the device plugins."""
+    if any(namespaces.glob("hearth-*")) or not listens(socket):
+        return []
+    mend = "use that cluster, another machine, or --profile control-plane"
+    return [Problem(f"this machine is a Kubernetes node already (a kubelet listens on {socket})", mend)]
 
 
 def _module(what: str, module: str) -> Problem:

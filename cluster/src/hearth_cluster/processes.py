@@ -226,6 +226,17 @@ def without_proxies() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
+def past_proxies(environment: Mapping[str, str], *addresses: str) -> str:
+    """The value of NO_PROXY and no_proxy that adds addresses to what either says: programs read one or the other."""
+    found = [entry.strip() for name in ("NO_PROXY", "no_proxy") for entry in environment.get(name, "").split(",")]
+    return ",".join(dict.fromkeys(entry for entry in [*found, *addresses] if entry))
+
+
+def search_path() -> str:
+    """The PATH and sbin, where losetup, sysctl, iptables and mkfs are: a user's lacks it, and root's by `su` too."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
 def run_checked(
     argv: Sequence[str | Path], *, stdin: str | None = None, environment: Mapping[str, str] | None = None
 ) -> str:
@@ -240,7 +251,7 @@ def run_checked(
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "PATH": search_path(), **(environment or {})},
     )
     if done.returncode != 0:
         command = " ".join(Path(str(word)).name if index == 0 else str(word) for index, word in enumerate(argv))

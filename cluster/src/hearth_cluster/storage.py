@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from hearth_cluster.cluster import Cluster
 from hearth_cluster.controlplane import wait_for
 from hearth_cluster.paths import source_dir
-from hearth_cluster.processes import Component, Supervisor
+from hearth_cluster.processes import Component, Supervisor, search_path
 
 DRIVER = "csi.hearth.dev"
 PROGRAMS = ("csi-provisioner", "csi-resizer", "csi-snapshotter", "snapshot-controller")
@@ -59,9 +58,9 @@ class Storage:
             f"--node={self.node}",
             f"--overcommit={OVERCOMMIT}",
         ]
-        # mkfs.xfs, blkid and losetup are in sbin, which a user's PATH may lack.
-        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        return Component("csi-driver", (*self.prefix, str(self.programs["hearth-csi"]), *flags), {"PATH": path})
+        return Component(
+            "csi-driver", (*self.prefix, str(self.programs["hearth-csi"]), *flags), {"PATH": search_path()}
+        )
 
     def sidecars(self) -> tuple[Component, ...]:
         """What turns claims and snapshots into calls to the driver."""

@@ -10,6 +10,7 @@ from hearth_cluster.image_builders import Build, Buildah, Docker, builder_for
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> "$CALLS"
+echo "$HTTP_PROXY$https_proxy" > "$CALLS.proxies"
 case "$*" in
 *broken*) echo "Error: no space left on device"; exit 125 ;;
 *" bud "*) echo "[1/2] STEP 1/3: FROM x"; echo "a line of a step"; echo "STEP 2/3: RUN y" ;;
@@ -62,6 +63,18 @@ def test_a_push_lets_buildah_use_the_layers_that_the_registry_holds(calls: Path,
     Buildah(tmp_path).push("localhost/hearth/trainer:1", "127.0.0.1:5000/hearth/trainer:1", tmp_path / "log")
     (command,) = calls.read_text().splitlines()
     assert "--compression-format zstd localhost/hearth/trainer:1" in command
+
+
+def test_a_push_to_a_registry_of_this_machine_goes_past_every_proxy(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    proxies = tmp_path / "calls.proxies"
+    Buildah(tmp_path).build(build(tmp_path), lambda: None)
+    assert "proxy.invalid" in proxies.read_text(), "a build may need it"
+    Buildah(tmp_path).push("localhost/hearth/trainer:1", "127.0.0.1:5000/hearth/trainer:1", tmp_path / "log")
+    assert proxies.read_text() == "\n"
 
 
 def test_a_failed_build_says_why_where_the_log_is_and_leaves_nothing_behind(calls: Path, tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 from hearth_cluster import native
 from hearth_cluster.errors import ClusterError
-from hearth_cluster.processes import Component, ProcessIdentity, Supervisor, parse_stat, run_checked
+from hearth_cluster.processes import (
+    Component,
+    ProcessIdentity,
+    Supervisor,
+    parse_stat,
+    past_proxies,
+    run_checked,
+)
 
 SLEEP = Component("sleeper", ("/bin/sleep", "60"))
 
@@ -146,6 +153,25 @@ def test_a_node_without_names_or_services_is_not_up(supervisor: Supervisor) -> N
             native._await_node(lambda: True, supervisor)
     finally:
         supervisor.stop(supervisor.names())
+
+
+def test_programs_in_sbin_are_found_even_if_the_users_path_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/home/user/bin:/bin")
+    assert run_checked(["sh", "-c", "echo $PATH"]) == "/home/user/bin:/bin:/usr/sbin:/sbin\n"
+    monkeypatch.delenv("PATH")
+    assert run_checked(["sh", "-c", "echo $PATH"]).startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "127.0.0.1"),
+        ({"NO_PROXY": "a.example", "no_proxy": "b.example, a.example"}, "a.example,b.example,127.0.0.1"),
+        ({"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}, "127.0.0.1"),
+    ],
+)
+def test_addresses_past_the_proxy_join_those_of_both_variables_once(environment: dict[str, str], expected: str) -> None:
+    assert past_proxies(environment, "127.0.0.1") == expected
 
 
 def test_a_failed_command_is_reported_with_what_it_printed() -> None:
