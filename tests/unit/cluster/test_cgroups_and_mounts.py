@@ -7,7 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hearth_cluster import cgroups, mounts
+from hearth_cluster import cgroups, loops, mounts, native
+from hearth_cluster.network import NodeNetwork
+from hearth_cluster.processes import Supervisor
+from hearth_cluster.progress import Progress
+from hearth_cluster.state import ClusterState
 
 MOUNTINFO = r"""
 22 27 0:21 / /proc rw - proc proc rw
@@ -92,6 +96,45 @@ def test_only_what_lies_on_the_clusters_devices_is_thawed(monkeypatch: pytest.Mo
     monkeypatch.setattr(mounts, "_thaw_at", thaw_at)
     mounts.thaw(["/dev/loop0", "/dev/loop10"])
     assert thawed == [Path("/state/a/kubelet/pods/1/volume one")]
+
+
+def test_a_cluster_goes_in_the_order_in_which_the_kernel_lets_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def note(target: object, name: str, result: object = None) -> None:
+        monkeypatch.setattr(target, name, lambda *arguments, **options: (steps.append(name), result)[1])
+
+    def stop(supervisor: Supervisor, names: Iterable[str], seconds: float = 0) -> None:
+        steps.extend(f"stop {name}" for name in names)
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(Supervisor, "stop", stop)
+    monkeypatch.setattr(Supervisor, "names", lambda supervisor: ["kubelet", "containerd"])
+    note(mounts, "thaw")
+    note(cgroups, "remove")
+    note(loops, "detach_below")
+    note(mounts, "unmount_below")
+    note(native, "_tidy", True)
+    note(NodeNetwork, "kill_processes")
+    monkeypatch.setattr(NodeNetwork, "remove", lambda network: None)
+    state = ClusterState("one")
+    state.update(network="10.200.1.0/24", images=str(tmp_path / "images"))
+    native.down(state, Progress())
+    assert steps == [
+        "stop csi-driver",
+        "thaw",
+        "stop kubelet",
+        "remove",
+        "_tidy",
+        "stop containerd",
+        "kill_processes",
+        "detach_below",
+        "unmount_below",
+        "detach_below",
+    ]
+    assert not state.exists()
 
 
 @pytest.fixture
