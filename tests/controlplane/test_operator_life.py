@@ -180,6 +180,22 @@ def test_a_name_that_is_taken_is_told_and_not_overwritten(fleet: Fleet) -> None:
     fleet.await_ready("w", seconds=60)
 
 
+def test_a_resource_that_is_made_again_at_once_is_served_once_the_garbage_collector_has_come(fleet: Fleet) -> None:
+    fleet.start_leader()
+    fleet.apply("w")
+    fleet.await_ready("w")
+    former = fleet.get("widget", "w")["metadata"]["uid"]
+    fleet.cluster.kubectl("delete", "-n", fleet.namespace, "widget", "w")
+    fleet.apply("w")
+    fleet.await_ready("w")
+    owner = fleet.get("widget", "w")["metadata"]["uid"]
+    assert owner != former
+    for kind, name in (("configmap", "w-text"), ("deployment", "w-run")):
+        assert [o["uid"] for o in fleet.get(kind, name)["metadata"]["ownerReferences"]] == [owner]
+    told = fleet.get("events.events.k8s.io")["items"]
+    assert [e["reason"] for e in told if e["regarding"]["kind"] == "Widget"] == []
+
+
 def test_a_config_map_that_was_missing_lets_the_resource_go_on_when_it_appears(fleet: Fleet) -> None:
     operator = fleet.start_leader()
     fleet.apply("w", configFrom="data")

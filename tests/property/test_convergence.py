@@ -1,9 +1,9 @@
 """Random histories against the whole machinery, an API server in memory below it.
 
-Users edit, somebody meddles with children, events are lost, repeated and reordered, the operator dies between two
-writes. Whatever happened: once it stops happening, the world becomes what a fresh installation would have made of the
-same specs, and then the operator falls silent. The oracles are those of Sieve (OSDI '22), Acto (SOSP '23) and Anvil
-(OSDI '24), put in the operator's own terms.
+Users edit, somebody meddles with children, garbage is collected late, events are lost, repeated and reordered, the
+operator dies between two writes. Whatever happened: once it stops happening, the world becomes what a fresh
+installation would have made of the same specs, and then the operator falls silent. The oracles are those of Sieve
+(OSDI '22), Acto (SOSP '23) and Anvil (OSDI '24), put in the operator's own terms.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from hearth.api.base import Json
 from hearth.plan.world import ObjectKey, controller_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from widget import config_map, widget, widget_key
 
 NAMES = ("a", "b", "c")
@@ -47,11 +47,17 @@ class Histories(RuleBasedStateMachine):
         self.machine = Machine(self.api, clock=self.clock)
         self.delivered = 0
         self.foreign: dict[ObjectKey, Json] = {}
+        self.disturbed: set[str] = set()
+        """Widgets that may have missed a name, once: it was somebody else's, or looked like it."""
         self.seen_generation: dict[str, int] = {}
 
     def teardown(self) -> None:
         self._converge()
         self.loop.close()
+
+    @initialize(late=st.booleans())
+    def garbage_collector(self, late: bool) -> None:
+        self.api.collects_late = late
 
     # Users
 
@@ -66,6 +72,13 @@ class Histories(RuleBasedStateMachine):
     def delete(self, name: str) -> None:
         if widget_key(name) in self.api.objects:
             self.api.remove(widget_key(name))
+
+    @rule(name=names, spec=specs)
+    def replace(self, name: str, spec: Json) -> None:
+        self.delete(name)
+        self.apply(name, spec)
+        self.resync()
+        self._work(3)  # mostly, the operator is there before the garbage collector
 
     @rule(name=names, paused=st.booleans())
     def pause(self, name: str, paused: bool) -> None:
@@ -92,7 +105,10 @@ class Histories(RuleBasedStateMachine):
             return
         if how == "delete":
             self.api.remove(key)
-        elif how == "released":
+            return
+        if how in ("released", "label"):
+            self.disturbed.add(key.name.partition("-")[0])
+        if how == "released":
             # It stops being ours, for good: from now on it is somebody else's. Without its owner alone it would be
             # taken back, as a volume is whose last owner was deleted.
             self.foreign[key] = self.api.edit(key, _release)
@@ -105,6 +121,7 @@ class Histories(RuleBasedStateMachine):
         if key not in self.api.objects:
             meta = {"name": key.name, "namespace": "default"}
             obj: Json = {"apiVersion": "v1", "kind": key.kind, "metadata": meta, "data": {"mine": "yes"}}
+            self.disturbed.add(key.name.partition("-")[0])
             self.foreign[key] = self.api.put(obj)
 
     @precondition(lambda self: self.foreign)
@@ -119,6 +136,10 @@ class Histories(RuleBasedStateMachine):
         key = ObjectKey("Deployment", "default", f"{name}-run")
         if key in self.api.objects and key not in self.foreign:
             self.api.edit(key, lambda obj: obj.update(status={"availableReplicas": available}))
+
+    @rule()
+    def collect_garbage(self) -> None:
+        self.api.collect()
 
     # The network between
 
@@ -183,11 +204,19 @@ class Histories(RuleBasedStateMachine):
                 obj = self.api.live(widget_key(name))
                 assert obj["status"]["observedGeneration"] <= obj["metadata"]["generation"]
 
+    @invariant()
+    def no_name_is_called_taken_that_was_not(self) -> None:
+        for name in set(NAMES) - self.disturbed:
+            if widget_key(name) in self.api.objects:
+                told = self.api.live(widget_key(name))["status"].get("conditions", ())
+                assert "NameTaken" not in {c["reason"] for c in told}
+
     @rule()
     def converge(self) -> None:
         self._converge()
 
     def _converge(self) -> None:
+        self.api.collect()
         self.delivered = len(self.api.log)
         for _ in range(3):
             # Names that were taken are asked for again at most every five minutes.

@@ -46,6 +46,9 @@ class FakeApi:
         self.reads = 0
         self.before_write: Callable[[str, ObjectKey], None] = lambda verb, key: None
         self.before_status: Callable[[Json], None] = lambda status: None
+        self.collects_late = False
+        """Whether what a deleted object owned stays until `collect`: a garbage collector may be minutes behind."""
+        self._deleted: set[str] = set()
         self._version = itertools.count(100)
         self._last_version = 99
         self._oldest = 0
@@ -136,14 +139,18 @@ class FakeApi:
         return self.put(new, manager)
 
     def remove(self, key: ObjectKey) -> None:
-        """Somebody deletes an object; the garbage collector follows at once."""
+        """Somebody deletes an object; the garbage collector follows at once, or in its own time."""
         stored = self.objects.pop(key)
         stored.obj["metadata"]["resourceVersion"] = self._next_version()
         self._tell("DELETED", stored.obj)
         uid = stored.obj["metadata"]["uid"]
-        for other, child in list(self.objects.items()):
-            if other in self.objects and any(r["uid"] == uid for r in child.obj["metadata"].get("ownerReferences", [])):
-                self.remove(other)
+        self._deleted.add(uid)
+        if not self.collects_late:
+            self._collect({uid})
+
+    def collect(self) -> None:
+        """The garbage collector comes to everything that was left behind."""
+        self._collect(self._deleted)
 
     def compact(self) -> None:
         """Forgets the past: watches from before get 410."""
@@ -219,6 +226,10 @@ class FakeApi:
             paths.difference_update(changed)
         stored.owners.setdefault(manager, set()).update(changed & after.keys())
 
+    def _collect(self, owners: set[str]) -> None:
+        while left := [key for key, stored in self.objects.items() if owners & _owner_uids(stored.obj)]:
+            self.remove(left[0])
+
     def _writing(self, verb: str, key: ObjectKey) -> None:
         self.before_write(verb, key)
         self.writes.append((verb, key))
@@ -244,6 +255,10 @@ class FakeApi:
 
 def _key(resource: Resource, obj: Json) -> ObjectKey:
     return ObjectKey(resource.kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+
+
+def _owner_uids(obj: Json) -> set[str]:
+    return {reference["uid"] for reference in obj["metadata"].get("ownerReferences", [])}
 
 
 def _check_preconditions(wanted: Json, live: Json) -> None:

@@ -229,3 +229,19 @@ def test_progress_is_part_of_the_world_until_the_owner_is_gone() -> None:
     again = c.cache.observe(widget_key("w"))
     assert again is not None
     assert again.progress is None
+
+
+def test_progress_of_a_former_owner_of_that_name_is_not_shown_though_no_watch_told_of_its_end() -> None:
+    c = Cluster()
+    key = c.see_widget("w")
+    c.cache.set_progress(key, {"percentage": 90})
+    c.see_widget("w", status={"phase": "Running"})
+    world = c.cache.observe(key)
+    assert world is not None
+    assert world.progress == {"percentage": 90}
+    c.version += 1
+    meta = {"name": "w", "namespace": "default", "uid": "uid-next", "resourceVersion": str(c.version)}
+    c.cache.put({**widget("w"), "metadata": meta})
+    world = c.cache.observe(key)
+    assert world is not None
+    assert world.progress is None

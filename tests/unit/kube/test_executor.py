@@ -4,6 +4,7 @@ import pytest
 from fake_api import FakeApi
 from harness import Machine
 from hearth.api.base import Json
+from hearth.kube.api import WatchEvent
 from hearth.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError
 from hearth.plan.world import Apply, ObjectKey, Plan
 from widget import config_map, widget, widget_key
@@ -149,6 +150,63 @@ async def test_another_resource_does_not_get_hold_of_a_child_without_an_owner() 
     await machine.relist()
     await machine.settle()
     assert machine.api.live(ObjectKey("ConfigMap", "default", "w-keepsake")) == theirs
+
+
+def make_again(machine: Machine) -> None:
+    """Deletes the Widget and makes it again at once, as `kubectl replace --force` does; its children stay for now."""
+    machine.api.collects_late = True
+    machine.api.remove(widget_key("w"))
+    machine.api.put(widget("w"))
+    for _, event in machine.api.log[-2:]:
+        machine.see(event)
+
+
+def collect(machine: Machine) -> None:
+    """The garbage collector comes, and the watches tell of it."""
+    before = len(machine.api.log)
+    machine.api.collect()
+    for _, event in machine.api.log[before:]:
+        machine.see(event)
+
+
+async def test_children_of_a_former_owner_of_that_name_are_waited_for_without_a_complaint(machine: Machine) -> None:
+    await machine.settle()
+    former = machine.live("Widget", "w")["metadata"]["uid"]
+    make_again(machine)
+    machine.api.writes.clear()
+    await machine.settle()
+    assert [verb for verb, _ in machine.api.writes] == ["apply_status"], "neither taken over nor told of"
+    assert machine.api.live(TEXT)["metadata"]["ownerReferences"][0]["uid"] == former
+    conditions = {c["type"]: c["status"] for c in machine.live("Widget", "w")["status"]["conditions"]}
+    assert (conditions["Stalled"], conditions["Reconciling"]) == ("False", "True")
+    collect(machine)
+    await machine.settle()
+    owners = {machine.api.live(child)["metadata"]["ownerReferences"][0]["uid"] for child in (TEXT, RUN)}
+    assert owners == {machine.live("Widget", "w")["metadata"]["uid"]}
+
+
+async def test_a_former_owners_child_that_no_watch_has_shown_is_waited_for_too(machine: Machine) -> None:
+    await machine.settle()
+    machine.cache.remove(TEXT)
+    make_again(machine)
+    await machine.settle()
+    collect(machine)
+    await machine.settle()
+    assert machine.api.live(TEXT)["data"] == {"hello": "yes"}
+    assert warnings(machine) == []
+
+
+async def test_a_former_owners_child_without_labels_is_asked_for_until_it_is_gone(machine: Machine) -> None:
+    await machine.settle()
+    machine.see(WatchEvent("MODIFIED", machine.api.edit(TEXT, lambda obj: obj["metadata"].pop("labels"))))
+    make_again(machine)
+    await machine.workers.work_on(widget_key("w"))
+    assert [reason for reason, _ in warnings(machine)] == ["NameTaken"]
+    machine.api.collect()
+    machine.cache.remove(RUN)
+    machine.clock.seconds += 400
+    await machine.settle()
+    assert machine.api.live(TEXT)["data"] == {"hello": "yes"}
 
 
 async def test_once_the_name_is_free_the_resource_recovers_by_itself() -> None:

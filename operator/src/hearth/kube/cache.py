@@ -166,6 +166,8 @@ class WatchCache:
         self.changes[key.kind, change] += 1
         if change in (Change.ADDED, Change.CHANGED):
             if key.kind in self.kinds:
+                if change is Change.ADDED:
+                    self._progress.pop(key, None)  # of a former owner of this name
                 self._owner_changed(key, obj)
             self._wake_around(key, obj)
         return change

@@ -169,6 +169,10 @@ class Executor:
 
     async def _update(self, owner: Json, desired: Json, live: Json, outcome: Outcome) -> Problem | None:
         key, controller = key_of(desired), controller_of(live)
+        if _is_of_a_former_owner(owner, live):
+            # The garbage collector has yet to come to it. What the cache knows, a watch or a list tells the end of.
+            self._cache.put_own(live)
+            return None
         if not (_is_controlled_by(owner, live) or _is_ownerless_child_of(owner, live)):
             known = self._taken.items()
             self._taken = {child: of for child, of in known if of in self._cache.store} | {key: key_of(owner)}
@@ -247,11 +251,26 @@ def _is_controlled_by(owner: Json, live: Json) -> bool:
     return controller is not None and controller["uid"] == owner["metadata"]["uid"]
 
 
+def _is_of_a_former_owner(owner: Json, live: Json) -> bool:
+    """Whether a child was made for a resource that was deleted and made again under the same name, as this owner.
+
+    One that has lost its labels does not count: no watch would tell when it is gone.
+    """
+    controller = controller_of(live)
+    if controller is None or controller["uid"] == owner["metadata"]["uid"] or not _is_labelled_for(owner, live):
+        return False
+    return (controller["kind"], controller["name"]) == (owner["kind"], owner["metadata"]["name"])
+
+
 def _is_ownerless_child_of(owner: Json, live: Json) -> bool:
     """Whether a child that outlives its owners was made for one of this kind and name."""
+    return controller_of(live) is None and _is_labelled_for(owner, live)
+
+
+def _is_labelled_for(owner: Json, live: Json) -> bool:
     labels = live["metadata"].get("labels", {})
     marks = (labels.get(MANAGED_BY), labels.get(KIND_LABEL), labels.get(NAME_LABEL))
-    return controller_of(live) is None and marks == (MANAGER, owner["kind"], owner["metadata"]["name"])
+    return marks == (MANAGER, owner["kind"], owner["metadata"]["name"])
 
 
 def _named(owner: Json, action: Action) -> ObjectKey:
