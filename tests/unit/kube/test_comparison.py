@@ -25,6 +25,18 @@ DIFFERENT: list[tuple[str, Any, Any, str]] = [
     ("a leaf", {"spec": {"replicas": 2}}, {"spec": {"replicas": 3}}, ".spec.replicas"),
     ("a leaf that is missing", {"a": "x"}, {}, ".a"),
     ("true is not one", {"a": True}, {"a": 1}, ".a"),
+    (
+        "a flag that means true where it is left out",
+        {"spec": {"automountServiceAccountToken": False}},
+        {"spec": {}},
+        ".spec.automountServiceAccountToken",
+    ),
+    (
+        "another one, in a container",
+        {"containers": [{"name": "a", "securityContext": {"allowPrivilegeEscalation": False}}]},
+        {"containers": [{"name": "a", "securityContext": {}}]},
+        ".containers[a].securityContext.allowPrivilegeEscalation",
+    ),
     ("a flag that somebody switched on", {"a": False}, {"a": True}, ".a"),
     ("a quantity", {"cpu": "1"}, {"cpu": "1500m"}, ".cpu"),
     ("an argument added by hand", {"args": ["a"]}, {"args": ["a", "b"]}, ".args"),

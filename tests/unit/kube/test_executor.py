@@ -280,7 +280,22 @@ async def test_a_webhook_that_is_down_is_told_until_it_answers(machine: Machine)
     assert {c["type"]: c["status"] for c in machine.live("Widget", "w")["status"]["conditions"]}["Stalled"] == "False"
 
 
-@pytest.mark.parametrize("code", [401, 429, 503, 504])
+async def test_a_conflict_that_is_not_about_the_name_is_no_news_about_a_child(machine: Machine) -> None:
+    once = iter([True])
+
+    def quota(verb: str, key: ObjectKey) -> None:
+        if key == RUN and next(once, False):
+            raise ConflictError(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q"')
+
+    machine.api.before_write = quota
+    await machine.workers.work_on(widget_key("w"))
+    assert "conditions" not in machine.live("Widget", "w")["status"]
+    await machine.settle()
+    assert RUN in machine.api.objects
+    assert warnings(machine) == []
+
+
+@pytest.mark.parametrize("code", [401, 429, 502, 503, 504])
 async def test_an_api_server_that_has_no_time_is_no_news_about_a_child(machine: Machine, code: int) -> None:
     def busy(verb: str, key: ObjectKey) -> None:
         if key == RUN:

@@ -32,6 +32,9 @@ MERGE_KEYS: dict[str, tuple[str, ...]] = {
 `ports` is handled apart: its keys differ between containers and Services. Every other list is atomic.
 """
 
+TRUE_WHEN_LEFT_OUT = frozenset({"automountServiceAccountToken", "allowPrivilegeEscalation"})
+"""Flags that the server keeps when they are false and does not fill in: without them, the opposite holds."""
+
 _QUANTITY = re.compile(r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
 
 
@@ -71,7 +74,7 @@ def difference(desired: Any, live: Any, name: str = "") -> str | None:
         return None
     if isinstance(desired, list) and isinstance(live, list):
         return _list_difference(desired, live, name)
-    return None if _same_leaf(desired, live) else ""
+    return None if _same_leaf(desired, live, name) else ""
 
 
 def _list_difference(desired: list[Any], live: list[Any], name: str) -> str | None:
@@ -103,12 +106,12 @@ def _keys_of(desired: list[Any], name: str) -> tuple[str, ...] | None:
     return MERGE_KEYS.get(name)
 
 
-def _same_leaf(desired: Any, live: Any) -> bool:
+def _same_leaf(desired: Any, live: Any, name: str) -> bool:
     if desired == live and type(desired) is type(live):
         return True
     if live is None:
         # The server leaves out what is empty.
-        return not desired and desired is not None
+        return not desired and desired is not None and name not in TRUE_WHEN_LEFT_OUT
     return _same_quantity(desired, live)
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 CHILDREN = "hearth/children"
 STATUS = "hearth/status"
 APPLIED_HASH = "hearth.dev/applied-hash"
-ABOUT_THE_SERVER = frozenset({401, 409, 410, 429, 503, 504})
+ABOUT_THE_SERVER = frozenset({401, 409, 410, 429, 502, 503, 504})
 """Answers that say nothing about the object: the account, the cache's age or the server's load are their cause."""
 
 
@@ -162,8 +162,11 @@ class Executor:
         body = {**desired, "metadata": {**desired["metadata"], "resourceVersion": CREATE_ONLY}}
         try:
             written = await self._api.apply(resource, body, CHILDREN)
-        except ConflictError:
-            return await self._api.get(resource, key.namespace, key.name)
+        except ConflictError as conflict:
+            try:
+                return await self._api.get(resource, key.namespace, key.name)
+            except NotFoundError:
+                raise conflict from None  # it was not about the name: a quota's counter, or the name is free by now
         self._settle(key, _hash_of(desired), written, difference(desired, written))
         return None
 
