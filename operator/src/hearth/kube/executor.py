@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,10 +12,18 @@ from hearth.kube.api import CREATE_ONLY, Api
 from hearth.kube.cache import KIND_LABEL, MANAGED_BY, MANAGER, NAME_LABEL, WatchCache
 from hearth.kube.comparison import difference, digest, same_status
 from hearth.kube.errors import ApiError, ConflictError, ForbiddenError, InvalidError, NotFoundError
-from hearth.kube.problems import Problem, child_refused, name_taken, status_refused, with_problems, without_plan
+from hearth.kube.problems import (
+    Problem,
+    child_refused,
+    event_of,
+    name_taken,
+    status_refused,
+    with_problems,
+    without_plan,
+)
 from hearth.kube.resources import ResourceTable
 from hearth.kube.store import version_of
-from hearth.plan.world import Action, Delete, ObjectKey, Plan, controller_of, key_of
+from hearth.plan.world import Action, Delete, Event, ObjectKey, Plan, controller_of, key_of
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +32,14 @@ STATUS = "hearth/status"
 APPLIED_HASH = "hearth.dev/applied-hash"
 ABOUT_THE_SERVER = frozenset({401, 409, 410, 429, 502, 503, 504})
 """Answers that say nothing about the object: the account, the cache's age or the server's load are their cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """Events that are still to be told, if this status is on record."""
+
+    status: Json
+    events: tuple[Event, ...]
 
 
 @dataclass(slots=True)
@@ -50,18 +66,37 @@ class Executor:
         self._clock = clock
         self._taken: dict[ObjectKey, ObjectKey] = {}
         """Names that were somebody else's when an owner's child needed them, with that owner."""
+        self._owed: dict[ObjectKey, _Owed] = {}
+        """What passes that broke off could not tell. No later pass would: their status may be on record already."""
 
     async def execute(self, owner: Json, plan: Plan) -> Outcome:
         """Writes children and status. Raises `ApiError` for what another try may mend and no user can."""
         outcome = Outcome()
-        if plan.status_first and not await self._record(owner, plan.status, outcome):
-            return outcome
+        if plan.status_first:
+            if not await self._record(owner, plan.status, plan.events, outcome):
+                return outcome
+            if outcome.writes:
+                self._owe(key_of(owner), plan.status, plan.events)
         problems = await self._perform_all(owner, plan, outcome)
+        self._owed.pop(key_of(owner), None)
         status = with_problems(plan.status, owner, problems, self._clock()) if problems else plan.status
         outcome.problems = tuple(problems)
         if problems or not plan.status_first:
-            await self._record(owner, status, outcome)
+            await self._record(owner, status, events_of(plan, problems), outcome)
         return outcome
+
+    def owed(self, key: ObjectKey) -> tuple[Event, ...]:
+        """The events of a pass that broke off, where its status turns out to be on record. They are given out once."""
+        owed = self._owed.pop(key, None)
+        owner = self._cache.store.get(key) if owed is not None else None
+        if owed is None or owner is None or not same_status(owed.status, owner.get("status") or {}):
+            return ()
+        return owed.events
+
+    def _owe(self, key: ObjectKey, status: Json, events: tuple[Event, ...]) -> None:
+        if events:
+            others = {other: owed for other, owed in self._owed.items() if other in self._cache.store}
+            self._owed = others | {key: _Owed(status, events)}
 
     async def _perform_all(self, owner: Json, plan: Plan, outcome: Outcome) -> list[Problem]:
         problems: list[Problem] = []
@@ -76,23 +111,27 @@ class Executor:
             problems += [problem] if problem is not None else []
         return problems
 
-    async def _record(self, owner: Json, status: Json, outcome: Outcome) -> bool:
+    async def _record(self, owner: Json, status: Json, events: tuple[Event, ...], outcome: Outcome) -> bool:
         """Writes the status, and returns whether it is on record.
 
         One that its own CRD refuses is a bug; the status that stands tells of it. Without that, the resource would say
         nothing more until the cause of the status is gone.
         """
         try:
-            outcome.writes += await self.write_status(owner, status)
+            outcome.writes += await self.write_status(owner, status, events)
         except InvalidError as error:
             refused = status_refused(error.message)
-            outcome.writes += await self.write_status(owner, without_plan(owner, refused, self._clock()))
+            standing = without_plan(owner, refused, self._clock())
+            outcome.writes += await self.write_status(owner, standing, (event_of(refused),))
             outcome.problems += (refused,)
             return False
         return True
 
-    async def write_status(self, owner: Json, status: Json) -> int:
-        """Writes the status if it differs from the live one; returns the number of writes."""
+    async def write_status(self, owner: Json, status: Json, events: tuple[Event, ...] = ()) -> int:
+        """Writes the status if it differs from the live one; returns the number of writes.
+
+        The events are what to tell once it is on record: they are owed if no clear answer comes.
+        """
         key, uid, store = key_of(owner), owner["metadata"]["uid"], self._cache.store
         desired = digest(status)
         if store.uid(key) != uid or store.is_settled(key, desired):
@@ -112,12 +151,14 @@ class Executor:
             },
             "status": status,
         }
+        self._owe(key, status, events)
         try:
             written = await self._api.apply_status(self._table.of(key.kind), body, STATUS)
         except NotFoundError:
             # The owner is gone. Its deletion may be on its way through the watch, or lost in a gap of it.
             self._cache.remove(key, uid)
             return 0
+        self._owed.pop(key, None)
         told = written.get("status") or {}
         self._settle(key, desired, written, None if same_status(status, told) else ".status")
         return 1
@@ -214,6 +255,11 @@ class Executor:
             self._cache.store.settle(key, desired)
         if where is not None:
             log.warning("%s %s was applied and yet differs at %s; left so", key.kind, key.name, where)
+
+
+def events_of(plan: Plan, problems: Sequence[Problem]) -> tuple[Event, ...]:
+    """What performing a plan gives cause to tell: the problems, where there are any."""
+    return tuple(event_of(problem) for problem in problems) or plan.events
 
 
 def stamped(owner: Json, obj: Json, *, owned: bool = True) -> Json:

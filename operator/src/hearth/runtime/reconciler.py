@@ -11,7 +11,7 @@ from hearth.api.base import Json
 from hearth.kube.cache import WatchCache
 from hearth.kube.errors import ApiError
 from hearth.kube.events import Recorder
-from hearth.kube.executor import ABOUT_THE_SERVER, Executor
+from hearth.kube.executor import ABOUT_THE_SERVER, Executor, events_of
 from hearth.kube.lookups import Lookups
 from hearth.kube.problems import Problem, event_of, internal_error, paused, reference_refused, without_plan
 from hearth.plan.world import ObjectKey, Plan, World
@@ -61,6 +61,7 @@ class Reconciler:
 
         Raises `PlanError`, `RefusedError`, `ApiError` and `ConnectionFailedError`: each time the key should come back.
         """
+        await self._tell_owed(key)
         owner = self._cache.store.get(key)
         if owner is None or owner["metadata"].get("deletionTimestamp"):
             return Pass()  # the garbage collector removes the children
@@ -68,17 +69,22 @@ class Reconciler:
             return Pass(writes=await self._executor.write_status(owner, paused(owner, self._clock())))
         related = await self._related(owner, key)
         world = self._cache.observe(key, related)
-        if world is None:
-            return Pass()
+        if world is None or _is_another(world.owner, owner):
+            return Pass()  # it changed while the answers were on their way, which has woken it
         plan = await self._plan(key, world)
         outcome = await self._executor.execute(world.owner, plan)
-        events = tuple(event_of(problem) for problem in outcome.problems) or plan.events
+        events = events_of(plan, outcome.problems)
         if outcome.writes and events:
             # A converged resource is silent, so events travel only with a change.
             await self._recorder.tell(world.owner, events)
         if outcome.problems:
             raise RefusedError("; ".join(problem.message for problem in outcome.problems))
         return Pass(outcome.writes, outcome.skipped, self._look_again(plan, related))
+
+    async def _tell_owed(self, key: ObjectKey) -> None:
+        events = self._executor.owed(key)
+        if events and (owner := self._cache.store.get(key)) is not None:
+            await self._recorder.tell(owner, events)
 
     async def _related(self, owner: Json, key: ObjectKey) -> dict[ObjectKey, Json | None]:
         try:
@@ -88,7 +94,7 @@ class Reconciler:
         try:
             return await self._lookups.related(needs)
         except ApiError as error:
-            if error.code in ABOUT_THE_SERVER:
+            if error.code in ABOUT_THE_SERVER or _is_another(self._cache.store.get(key), owner):
                 raise
             refused = reference_refused(error.message)
             await self._tell(owner, refused)
@@ -106,10 +112,19 @@ class Reconciler:
 
     async def _tell(self, owner: Json, problem: Problem) -> None:
         """Tells why nothing could be planned, in the status that stands."""
-        if await self._executor.write_status(owner, without_plan(owner, problem, self._clock())):
-            await self._recorder.tell(owner, (event_of(problem),))
+        events = (event_of(problem),)
+        if await self._executor.write_status(owner, without_plan(owner, problem, self._clock()), events):
+            await self._recorder.tell(owner, events)
 
     def _look_again(self, plan: Plan, related: dict[ObjectKey, Json | None]) -> float | None:
         planned = plan.look_again.total_seconds() if plan.look_again is not None else None
         delays = [d for d in (planned, self._lookups.ask_again_in(related)) if d is not None]
         return min(delays, default=None)
+
+
+def _is_another(owner: Json | None, before: Json) -> bool:
+    """Whether anything but the version differs: what was asked for the former one may say nothing about this one."""
+    if owner is None:
+        return True
+    version = before["metadata"].get("resourceVersion")
+    return {**owner, "metadata": {**owner["metadata"], "resourceVersion": version}} != before
