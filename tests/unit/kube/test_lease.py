@@ -6,9 +6,10 @@ from unittest.mock import patch
 import pytest
 from fake_api import FakeApi
 from harness import Clock
+from hearth.api.base import Json
 from hearth.kube.errors import ApiError
 from hearth.kube.lease import LeaderElector, LeadershipLostError, LeaseTimes
-from hearth.kube.resources import LEASE
+from hearth.kube.resources import LEASE, Resource
 from hearth.plan.world import ObjectKey
 
 KEY = ObjectKey("Lease", "ns", "hearth")
@@ -106,6 +107,40 @@ async def test_a_released_lease_is_free_at_once(api: FakeApi, clock: Clock) -> N
     await second._try()
     await first.release()
     assert await second._try()
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_lease_is_released_though_a_renewal_was_cut_short(
+    api: FakeApi, clock: Clock, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    first = elector(api, clock, "one")
+    await first._try()
+    replace, renewing = api.replace, asyncio.Event()
+
+    async def slow(resource: Resource, lease: Json) -> Json:
+        if arrives:
+            await replace(resource, lease)
+        renewing.set()
+        return await asyncio.Future()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "replace", slow)
+        patched.setattr(asyncio, "sleep", _no_time)
+        holding = asyncio.create_task(first.hold())
+        await renewing.wait()
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+    await first.release()
+    assert api.live(KEY)["spec"]["holderIdentity"] == ""
+
+
+async def test_a_lease_that_another_took_meanwhile_is_not_released(api: FakeApi, clock: Clock) -> None:
+    first = elector(api, clock, "one")
+    await first._try()
+    first._lease = None  # as while a renewal is under way
+    taken = api.edit(KEY, lambda lease: lease["spec"].update(holderIdentity="two"))
+    await first.release()
+    assert api.live(KEY) == taken
 
 
 async def test_a_deleted_lease_is_made_again(api: FakeApi, clock: Clock) -> None:

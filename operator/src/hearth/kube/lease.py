@@ -98,12 +98,16 @@ class LeaderElector:
 
     async def release(self) -> None:
         """Gives the lease up, so that the next leader need not wait for it to run out."""
-        if not self.is_leader or self._lease is None:
+        if not self.is_leader:
             return
         self.is_leader = False
         try:
-            spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-            await self._api.replace(LEASE, {**self._lease, "spec": spec})
+            # A renewal that was cut short may have been written or not: only the server knows.
+            lease = self._lease or await self._api.get(LEASE, self._namespace, self._name)
+            if (lease.get("spec") or {}).get("holderIdentity") != self.identity:
+                return
+            spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._api.replace(LEASE, {**lease, "spec": spec})
         except (ApiError, ConnectionFailedError) as error:
             log.warning("the lease could not be released: %s", error)
 

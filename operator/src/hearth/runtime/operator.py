@@ -164,9 +164,7 @@ class Operator:
     async def _stop_leading(
         self, shell: WatchShell, watching: asyncio.Task[None] | None, holding: asyncio.Task[None] | None
     ) -> None:
-        lost = holding is not None and holding.done() and holding.exception() is not None
-        log.info("stopping" if not lost else "leadership is lost, stopping at once")
-        await self._workers.stop(0.0 if lost else self._options.grace)
+        lost = await self._finish_passes(holding)
         await self._progress.stop()
         await self.watches.stop()
         shell.stop()
@@ -180,6 +178,19 @@ class Operator:
             await watching
         if lost:
             raise LeadershipLostError(f"{self._options.identity} is no longer the leader")
+
+    async def _finish_passes(self, holding: asyncio.Task[None] | None) -> bool:
+        """Lets the passes under way finish for as long as the lease is held; returns whether it was lost."""
+        log.info("stopping")
+        finishing = self._spawn(self._workers.stop(self._options.grace), "finish-passes")
+        awaited = [finishing] if holding is None else [finishing, holding]
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        lost = holding is not None and holding.done()
+        if lost:
+            log.info("leadership is lost, stopping at once")
+            await self._workers.stop(0.0)
+        await finishing
+        return lost
 
     def _check_workers(self) -> str | None:
         alive = self._workers.alive
