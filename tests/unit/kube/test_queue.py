@@ -56,6 +56,22 @@ def test_an_earlier_due_time_wins(queue: WorkQueue, clock: Clock) -> None:
     assert queue.pop() is None
 
 
+def test_due_times_that_earlier_ones_overtook_do_not_pile_up(queue: WorkQueue, clock: Clock) -> None:
+    deadline = clock.now + 7 * 86400  # of a training that reports every ten seconds meanwhile
+    queue.add(B, 30 * 86400)
+    for _ in range(8640):
+        queue.add(A)
+        assert queue.pop() == A
+        queue.done(A)
+        queue.add(A, deadline - clock.now)
+        clock.now += 10
+    assert len(queue._heap) < 100
+    clock.now = deadline
+    assert [queue.pop(), queue.pop()] == [A, None]
+    clock.now += 30 * 86400
+    assert queue.pop() == B
+
+
 def test_what_is_not_urgent_waits_until_the_key_has_rested(queue: WorkQueue, clock: Clock) -> None:
     queue.add_soon(A, 0.1)
     assert queue.next_due() == 100.1, "a key at rest"

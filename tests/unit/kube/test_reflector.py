@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import pytest
 from fake_api import FakeApi
-from hearth.kube.api import Page, Selection
+from hearth.kube.api import Page, Selection, WatchEvent
 from hearth.kube.cache import WatchCache
-from hearth.kube.errors import ForbiddenError
+from hearth.kube.errors import ConnectionFailedError, ForbiddenError, GoneError
 from hearth.kube.reflector import Reflector, relist, resync
 from hearth.kube.resources import NODE
 from hearth.plan.world import ObjectKey
@@ -127,6 +128,60 @@ async def test_a_watch_goes_on_where_it_was_when_the_server_ends_it(api: FakeApi
         await a_moment()
     assert names(cache) == {"a", "b"}
     assert api.reads == reads, "no second list"
+
+
+class Ending(FakeApi):
+    """Every watch goes on for so many seconds of the clock and then ends like this."""
+
+    def __init__(self, seconds: float, error: Exception | None = None) -> None:
+        super().__init__()
+        self.seconds, self.error, self.clock = seconds, error, 0.0
+
+    async def watch(self, what: Selection, resource_version: str) -> AsyncIterator[WatchEvent]:
+        self.clock += self.seconds
+        if self.error is not None:
+            raise self.error
+        return
+        yield  # what makes it a generator
+
+
+async def pauses(api: Ending, cache: WatchCache, monkeypatch: pytest.MonkeyPatch, count: int = 9) -> list[float]:
+    """The longest that each of the first pauses between two watches may be."""
+    longest: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        longest.append(seconds)
+        if len(longest) == count:
+            raise asyncio.CancelledError
+
+    ceiling = Mock(uniform=lambda least, most: most)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await Reflector(api, WIDGETS, cache, ceiling, clock=lambda: api.clock).run()
+    return longest
+
+
+async def test_a_watch_that_worked_for_a_while_is_begun_again_soon_however_it_ended(
+    cache: WatchCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = Ending(50.0, ConnectionFailedError("connection reset"))
+    assert await pauses(cut, cache, monkeypatch) == [0.5] * 9
+
+
+@pytest.mark.parametrize("error", [None, GoneError(410, "Expired", "too old resource version")])
+async def test_watches_that_end_at_once_come_ever_more_slowly(
+    cache: WatchCache, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    api = Ending(0.001, error)
+    assert await pauses(api, cache, monkeypatch) == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]
+    assert api.reads == (10 if error else 1), "a gap alone makes it list again"
+
+
+async def test_a_server_that_is_away_is_asked_ever_more_slowly(
+    cache: WatchCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Ending(5.0, ConnectionFailedError("no connection within 5 s"))
+    assert await pauses(away, cache, monkeypatch, 4) == [0.5, 1.0, 2.0, 4.0]
 
 
 async def test_nodes_are_pruned_too(api: FakeApi, cache: WatchCache) -> None:

@@ -29,6 +29,11 @@ on one rollout in a dozen steps.
 AFTER_CHANGE = 1.0
 """Longest delay, in seconds, after a failure during which the object or its surroundings changed."""
 
+OVERTAKEN = 64
+"""Due times that earlier ones have overtaken are swept out once they are so many, and more than half of all: one that
+lies days ahead would stay as long, and each pass over its key adds another.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
@@ -79,7 +84,7 @@ class WorkQueue:
         known = self._due.get(key)
         if known is None or due < known:
             self._due[key] = due
-            heapq.heappush(self._heap, (due, key))
+            self._push(due, key)
             self._set_alarm()
 
     def add_soon(self, key: ObjectKey, delay: float) -> None:
@@ -157,6 +162,12 @@ class WorkQueue:
             self._alarm.cancel()
         while self._idle:
             self._wake_one()
+
+    def _push(self, due: float, key: ObjectKey) -> None:
+        heapq.heappush(self._heap, (due, key))
+        if len(self._heap) > 2 * len(self._due) + OVERTAKEN:
+            self._heap = [(when, waiting) for waiting, when in self._due.items()]
+            heapq.heapify(self._heap)
 
     def _begin_rest(self, key: ObjectKey) -> None:
         now = self._clock()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,7 +24,9 @@ from hearth.plan.world import ObjectKey, key_of
 log = logging.getLogger(__name__)
 
 RECONNECT = Backoff(first=0.5, cap=30.0)
-"""Seconds between tries to list or watch after errors in a row."""
+"""Seconds between tries to list or watch after errors, or watches that ended at once, in a row."""
+STEADY = 10.0
+"""Seconds after which a watch counts as one that worked, however it ends: longer than it takes to find no server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Reflector:
         sink: Sink,
         rng: random.Random | None = None,
         lists: asyncio.Semaphore | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what = what
         self.synced = asyncio.Event()
@@ -71,23 +76,34 @@ class Reflector:
         self._rng = rng or random.Random()  # noqa: S311 - spreads reconnects in time
         self._lists = lists or asyncio.Semaphore()
         """Shared by reflectors that must not all list at once."""
+        self._clock = clock
         self._version = ""
+        self._watching_since = math.inf
 
     async def run(self) -> None:
-        """Lists and watches until cancelled. Errors are logged and tried again, more slowly each time."""
-        failures = 0
+        """Lists and watches until cancelled. What fails or ends at once is tried again, more slowly each time."""
+        short = 0
         while True:
-            try:
-                await self.step()
-                failures = 0
-            except GoneError:
-                log.info("the watch on %s has a gap, listing again", self.what.resource.plural)
-                self._version = ""
-            except (ApiError, ConnectionFailedError) as error:
-                failures += 1
-                delay = RECONNECT.delay(failures, self._rng)
-                log.warning("watching %s: %s; again in %.1f s", self.what.resource.plural, error, delay)
-                await asyncio.sleep(delay)
+            self._watching_since = math.inf
+            error = await self._try()
+            short = 0 if self._clock() - self._watching_since >= STEADY else short + 1
+            if error is None and short <= 1:
+                continue  # the server ends every watch after some minutes, and has a gap now and then
+            delay = RECONNECT.delay(max(short, 1), self._rng)
+            why = error or "the watch ended at once"
+            log.warning("watching %s: %s; again in %.1f s", self.what.resource.plural, why, delay)
+            await asyncio.sleep(delay)
+
+    async def _try(self) -> Exception | None:
+        """One step; returns what went wrong, but for a gap, which the next step mends."""
+        try:
+            await self.step()
+        except GoneError:
+            log.info("the watch on %s has a gap, listing again", self.what.resource.plural)
+            self._version = ""
+        except (ApiError, ConnectionFailedError) as error:
+            return error
+        return None
 
     async def step(self) -> None:
         """One list, if there is nothing to go on from, and one watch until the server ends it."""
@@ -97,6 +113,7 @@ class Reflector:
             if self.synced.is_set():
                 self.after_gap()
             self.synced.set()
+        self._watching_since = self._clock()
         async for event in self._api.watch(self.what, self._version):
             if event.type == "DELETED":
                 self._sink.remove(key_of(event.object), event.object["metadata"].get("uid", ""))
