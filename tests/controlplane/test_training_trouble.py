@@ -292,7 +292,7 @@ def test_out_of_memory_is_not_tried_again_until_there_is_more(stage: Stage) -> N
     eventually(lambda: not stage.pods("tight"), "its pods are gone")
     stage.edit("tight", podOverrides={"resources": {"limits": {"memory": "12Gi"}}})
     stage.running("tight")
-    assert "failure" not in stage.status("tight")
+    eventually(lambda: "failure" not in stage.status("tight"), "the status tells of the new pod")
 
 
 def test_a_full_disk_ends_the_job_at_once_and_more_room_resumes_it(stage: Stage) -> None:
@@ -302,7 +302,7 @@ def test_a_full_disk_ends_the_job_at_once_and_more_room_resumes_it(stage: Stage)
     (failed,) = stage.pods("full")
     stage.edit("full", checkpoints={"keep": 2})
     assert stage.running("full") != failed["metadata"]["name"]
-    assert "failure" not in stage.status("full")
+    eventually(lambda: "failure" not in stage.status("full"), "the status tells of the new pod")
 
 
 def test_a_gate_that_is_not_met_keeps_the_artifact(stage: Stage) -> None:
