@@ -229,7 +229,7 @@ def test_a_broken_line_is_named_and_mending_it_recovers(stage: Stage) -> None:
     stage.rows("broken", "{}\n{}")
     stage.prepare("broken")
     stage.running("broken")
-    assert "failure" not in stage.status("broken")
+    eventually(lambda: "failure" not in stage.status("broken"), "the status tells of the new pod")
 
 
 def test_a_missing_config_map_is_named_and_making_it_recovers(stage: Stage) -> None:
