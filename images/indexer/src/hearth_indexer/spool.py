@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,16 +12,14 @@ Value = TypeVar("Value")
 
 
 class Spool(Generic[Value]):
-    """A file of one JSON value a line, in the folder for temporary files; it goes with the process.
+    """A file of one JSON value a line, in the folder for temporary files, without a name: it goes with the process.
 
     `encode` and `decode` turn a value into what JSON can hold, and back.
     """
 
     def __init__(self, encode: Callable[[Value], Any], decode: Callable[[Any], Value]) -> None:
         self._encode, self._decode = encode, decode
-        handle, name = tempfile.mkstemp(prefix="hearth-", suffix=".jsonl")
-        self._file = os.fdopen(handle, "w", encoding="utf-8")
-        self._path = Path(name)
+        self._file = tempfile.TemporaryFile("w", encoding="utf-8")  # noqa: SIM115 - `close` closes it
         self._count = 0
 
     def add(self, value: Value) -> None:
@@ -36,11 +33,11 @@ class Spool(Generic[Value]):
 
     def __iter__(self) -> Iterator[Value]:
         self._file.flush()
-        with self._path.open(encoding="utf-8") as lines:
+        # Opened anew, each reader has a place of its own in it (proc(5)).
+        with Path(f"/proc/self/fd/{self._file.fileno()}").open(encoding="utf-8") as lines:
             for line in lines:
                 yield self._decode(json.loads(line))
 
     def close(self) -> None:
-        """Removes the file."""
+        """Gives the room back."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
