@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -96,8 +98,16 @@ class Part:
 def run(parts: Sequence[Part], commands: Sequence[Sequence[str]], console: Console) -> bool:
     """Runs them in this order, `AT_ONCE` of them at a time. Returns whether all went well."""
     LOGS.mkdir(parents=True, exist_ok=True)
+    interrupted = threading.Event()
+
+    def begin(part: Part, command: Sequence[str]) -> None:
+        if not interrupted.is_set():
+            part.run(command)
+        if part.status == -signal.SIGINT:
+            interrupted.set()  # this thread learns of it before the main one, and would begin the next part
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        ends = [pool.submit(part.run, command) for part, command in zip(parts, commands, strict=True)]
+        ends = [pool.submit(begin, part, command) for part, command in zip(parts, commands, strict=True)]
         told = dict(zip(ends, parts, strict=True))
         try:
             (_draw if console.is_terminal else _say)(told, console)
