@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +26,7 @@ from shared_node import shared_node
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".cache" / "test"
 AT_ONCE = 3
-"""Tests of a cluster wait as often as they compute: three parts fill two cores. With four the whole took longer."""
+"""Tests of a cluster wait as often as they compute: three parts fill two cores."""
 ON_THE_SHARED_NODE = ("test-e2e-serving", "test-e2e-training")
 """Two halves that do not mind each other. The other node tests kill, remove and count what a node has."""
 SAY_EVERY = 60.0
@@ -103,8 +102,8 @@ def run(parts: Sequence[Part], commands: Sequence[Sequence[str]], console: Conso
     def begin(part: Part, command: Sequence[str]) -> None:
         if not interrupted.is_set():
             part.run(command)
-        if part.status == -signal.SIGINT:
-            interrupted.set()  # this thread learns of it before the main one, and would begin the next part
+        if part.status:
+            interrupted.wait(1)  # an interrupt ends the parts, and this thread hears of it before the main one
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         ends = [pool.submit(begin, part, command) for part, command in zip(parts, commands, strict=True)]
@@ -112,6 +111,7 @@ def run(parts: Sequence[Part], commands: Sequence[Sequence[str]], console: Conso
         try:
             (_draw if console.is_terminal else _say)(told, console)
         except KeyboardInterrupt:
+            interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)  # those that run are interrupted by the terminal as well
             raise
     for end in ends:

@@ -53,7 +53,8 @@ def test_a_part_is_told_of_the_node_that_it_shares(logs: Path) -> None:
     assert (logs / "shared.log").read_text() == "on test-1\n"
 
 
-def test_an_interrupt_begins_no_further_part(logs: Path) -> None:
+@pytest.mark.parametrize("part", ["echo began; exec sleep 30", "trap 'exit 2' INT; echo began; sleep 30"])
+def test_an_interrupt_begins_no_further_part(logs: Path, part: str) -> None:
     program = f"""
 import signal
 from pathlib import Path
@@ -62,7 +63,7 @@ from rich.console import Console
 signal.signal(signal.SIGINT, signal.default_int_handler)
 run_parts.LOGS = Path({str(logs)!r})
 parts = [run_parts.Part(str(number)) for number in range(run_parts.AT_ONCE + 1)]
-run_parts.run(parts, [["sh", "-c", "echo began; exec sleep 30"]] * len(parts), Console())
+run_parts.run(parts, [["sh", "-c", {part!r}]] * len(parts), Console())
 """
     logged = [logs / f"{number}.log" for number in range(run_parts.AT_ONCE)]
     runner = subprocess.Popen(
