@@ -25,6 +25,17 @@ def make_available(machine: Machine, replicas: int = 1) -> None:
     machine.api.edit(RUN, lambda obj: obj.update(status={"availableReplicas": replicas}))
 
 
+def refuse_once(machine: Machine, wanted: ObjectKey, error: Exception) -> None:
+    """The API server answers the first write of an object with this error."""
+    left = iter([error])
+
+    def before_write(verb: str, key: ObjectKey) -> None:
+        if key == wanted and (answer := next(left, None)) is not None:
+            raise answer
+
+    machine.api.before_write = before_write
+
+
 def warnings(machine: Machine) -> list[tuple[str, str]]:
     """Reason and note of every Warning there is."""
     told = [s.obj for key, s in machine.api.objects.items() if key.kind == "Event"]
@@ -281,13 +292,8 @@ async def test_a_webhook_that_is_down_is_told_until_it_answers(machine: Machine)
 
 
 async def test_a_conflict_that_is_not_about_the_name_is_no_news_about_a_child(machine: Machine) -> None:
-    once = iter([True])
-
-    def quota(verb: str, key: ObjectKey) -> None:
-        if key == RUN and next(once, False):
-            raise ConflictError(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q"')
-
-    machine.api.before_write = quota
+    quota = 'Operation cannot be fulfilled on resourcequotas "q"'
+    refuse_once(machine, RUN, ConflictError(409, "Conflict", quota))
     await machine.workers.work_on(widget_key("w"))
     assert "conditions" not in machine.live("Widget", "w")["status"]
     await machine.settle()
@@ -424,12 +430,6 @@ async def test_a_child_no_longer_wanted_is_deleted_by_its_uid(machine: Machine) 
 
 
 async def test_a_write_that_comes_too_late_is_tried_again(machine: Machine) -> None:
-    failures = iter([True])
-
-    def stale(verb: str, key: ObjectKey) -> None:
-        if key == RUN and next(failures, False):
-            raise ConflictError(409, "Conflict", "the object has been modified")
-
-    machine.api.before_write = stale
+    refuse_once(machine, RUN, ConflictError(409, "Conflict", "the object has been modified"))
     await machine.settle()
     assert RUN in machine.api.objects
