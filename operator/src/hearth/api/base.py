@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
@@ -53,14 +54,14 @@ class Rule:
         return {to_camel(key): value for key, value in asdict(self).items() if value}
 
 
-class SchemaMarker:
+class SchemaMarker(ABC):
     """Metadata of an annotated type that adds `x-kubernetes-` keys to its schema."""
 
     __slots__ = ()
 
+    @abstractmethod
     def schema_keys(self) -> Mapping[str, Any]:
         """The schema keys that the marker stands for."""
-        raise NotImplementedError
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         """Called by pydantic while it builds a JSON schema."""
