@@ -1,4 +1,7 @@
-"""Every image in real pods of a namespace that enforces restricted Pod Security, with a read-only root file system."""
+"""Images in real pods of a namespace that enforces restricted Pod Security, with a read-only root file system.
+
+Those of Milvus and of the embedder run in test_index.py, in a namespace of the same kind.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ DEFAULT_SEQUENCE = 2048
 DEFAULT_BATCH = 16
 DEFAULT_EPOCHS = 3
 MOST_ROWS_AT_ONCE = {"CPU": 4, "GPU": 16}
+"""Of one pass, where nothing else asks for fewer. On CPU more are not faster."""
 FULL_PASS_TOKENS = 768
 """On CPU a pass over this many tokens keeps the cores as busy as a longer one, whose activations no longer fit the
 caches and whose rows are padded to the longest of more. SmolLM2-135M on two cores, tokens a second in passes of 8, 4,
